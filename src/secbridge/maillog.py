@@ -1,0 +1,112 @@
+"""What does the log say?  One function for each event: the vocabulary of the log.
+
+An event is told with ids, codes, fingerprints, sizes and milliseconds; never with a subject, a
+body, a reporter's address, a file name, a token or the text of a library's exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+_log: Any = structlog.get_logger("secbridge")
+
+
+def started(version: str, listeners: Sequence[str], aliases: int, took_ms: int) -> None:
+    """Tell that the daemon takes mail now."""
+    _log.info("daemon.started", version=version, listeners=list(listeners), aliases=aliases, ms=took_ms)
+
+
+def stopping(signal: str) -> None:
+    """Tell that the daemon finishes the rooms in use and ends."""
+    _log.info("daemon.stopping", signal=signal)
+
+
+def stopped() -> None:
+    """Tell that the daemon ended in order."""
+    _log.info("daemon.stopped")
+
+
+def accepted(deliveries: Sequence[str], size: int, peer: str, took_ms: int) -> None:
+    """Tell that a mail is ours: its commit is done."""
+    _log.info("delivery.accepted", deliveries=list(deliveries), size=size, peer=peer, ms=took_ms)
+
+
+def refused(status: str, reason: str, peer: str) -> None:
+    """Tell that a client got 4yz or 5yz."""
+    _log.info("intake.refused", status=status, reason=reason, peer=peer)
+
+
+def opened(delivery: str, protection: str, layers: int, took_ms: int) -> None:
+    """Tell that a mail was opened as far as we can."""
+    _log.info("delivery.opened", delivery=delivery, protection=protection, layers=layers, ms=took_ms)
+
+
+def judged(delivery: str, mail_class: str, reasons: Sequence[str], took_ms: int) -> None:
+    """Tell the class of a mail and the rules that spoke."""
+    _log.info(
+        "delivery.judged", delivery=delivery, mail_class=mail_class, reasons=list(reasons), ms=took_ms
+    )
+
+
+def routed(delivery: str, tracker: str, project: str, took_ms: int) -> None:
+    """Tell where a case goes."""
+    _log.info("delivery.routed", delivery=delivery, tracker=tracker, project=project, ms=took_ms)
+
+
+def filed(delivery: str, case: str, tracker: str, issue: str, took_ms: int) -> None:
+    """Tell that the issue exists, confidential, and holds the report."""
+    _log.info("case.filed", delivery=delivery, case=case, tracker=tracker, issue=issue, ms=took_ms)
+
+
+def commented(delivery: str, case: str, took_ms: int) -> None:
+    """Tell that a mail joined its case."""
+    _log.info("case.commented", delivery=delivery, case=case, ms=took_ms)
+
+
+def set_aside(delivery: str, why: str) -> None:
+    """Tell that a mail waits for an operator's look."""
+    _log.info("delivery.set_aside", delivery=delivery, why=why)
+
+
+def answered(delivery: str, case: str, kinds: Sequence[str], took_ms: int) -> None:
+    """Tell that answers are built and stored."""
+    _log.info("case.answered", delivery=delivery, case=case, kinds=list(kinds), ms=took_ms)
+
+
+def withheld(delivery: str, case: str | None, why: str) -> None:
+    """Tell that no answer is sent, and why."""
+    _log.info("case.answer_withheld", delivery=delivery, case=case, why=why)
+
+
+def done(delivery: str) -> None:
+    """Tell that nothing is left to do for a delivery."""
+    _log.info("delivery.done", delivery=delivery)
+
+
+def sent(outgoing: int, case: str, kind: str, status: str, took_ms: int) -> None:
+    """Tell that the relay took a mail of ours."""
+    _log.info("mail.sent", outgoing=outgoing, case=case, kind=kind, status=status, ms=took_ms)
+
+
+def send_refused(outgoing: int, case: str, kind: str, status: str) -> None:
+    """Tell that a mail of ours will not go, and raise an alarm."""
+    _log.error("mail.refused", outgoing=outgoing, case=case, kind=kind, status=status, alarm=True)
+
+
+def deferred(subject: str, why: str, seconds: int, *, alarm: bool) -> None:
+    """Tell that something waits; with an alarm when a person has to mend it."""
+    write = _log.error if alarm else _log.warning
+    write("deferred", subject=subject, why=why, seconds=seconds, alarm=alarm)
+
+
+def quarantined(delivery: str, why: str) -> None:
+    """Tell, with an alarm, that a human must look."""
+    _log.error("delivery.quarantined", delivery=delivery, why=why, alarm=True)
+
+
+def fault(where: str, kind: str, **facts: str | int) -> None:
+    """Tell, with an alarm, of a fault of ours: the class of an exception, never its text."""
+    _log.error("fault", where=where, kind=kind, alarm=True, **facts)

@@ -1,0 +1,100 @@
+"""What is a case, and what do we decide about a mail before there is one?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+from secbridge.model.message import CertificateSource
+
+
+class MailClass(StrEnum):
+    """The lane of a mail; ``report`` and ``other`` are filed alike, because unsure means issue."""
+
+    REPORT = "report"
+    FOLLOW_UP = "follow-up"
+    BOUNCE = "bounce"
+    AUTO_REPLY = "auto-reply"
+    OWN = "own"
+    SPAM = "spam"
+    UNDECRYPTABLE = "undecryptable"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The class of a mail with the ids of the rules that spoke, and whether we may answer by machine.
+
+    ``reply_refused_because`` is None exactly when ``may_reply`` is True.
+    """
+
+    mail_class: MailClass
+    reasons: tuple[str, ...]
+    may_reply: bool
+    reply_refused_because: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a case lives and who owns it; recorded, so a changed config moves nothing half way."""
+
+    alias: str
+    tracker: str
+    project: str
+    labels: tuple[str, ...]
+    assignees: tuple[str, ...]
+    due: date
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRef:
+    """An issue in a tracker: stable id there, the number that people say, and its address."""
+
+    tracker: str
+    project: str
+    id: str
+    number: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommentRef:
+    """A comment on an issue."""
+
+    issue: IssueRef
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyBinding:
+    """Which certificate answers a reporter, where it came from and when (trust on first use)."""
+
+    address: str
+    fingerprint: str
+    source: CertificateSource
+    bound_at: datetime
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Case:
+    """One report and everything that follows from it.
+
+    ``id`` is what people say (``SB-2026-0001``); ``token`` is unguessable and stands in the
+    case's address ``alias+sb-TOKEN@``; ``marker`` is a random UUID that finds the issue again.
+    ``must_encrypt`` is a rule of the thread: once True it stays True.
+    """
+
+    id: str
+    token: str
+    marker: str
+    route: Route
+    reporter: str | None
+    must_encrypt: bool
+    opened_at: datetime
+    issue: IssueRef | None = None
+    key: KeyBinding | None = None
+    linked: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Case({self.id})"

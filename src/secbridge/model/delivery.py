@@ -1,0 +1,211 @@
+"""What became of a mail that we answered with 250?  A Delivery says so at any time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from secbridge.model.case import IssueRef, Route, Verdict
+from secbridge.model.message import Protection
+from secbridge.model.reply import OutgoingMail
+
+
+class State(StrEnum):
+    """Every state in which a delivery can be found (see ``rules.lifecycle`` for the moves)."""
+
+    RECEIVED = "received"
+    OPENED = "opened"
+    JUDGED = "judged"
+    ROUTED = "routed"
+    FILED = "filed"
+    COMMENTED = "commented"
+    SET_ASIDE = "set-aside"
+    ANSWERED = "answered"
+    WITHHELD = "answer-withheld"
+    DONE = "done"
+    DEFERRED = "deferred"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Delivery:
+    """One mail for one alias.  ``resume`` is the state to go on from when deferred or quarantined.
+
+    ``attempts`` counts attempts without an outcome (deaths); ``deferrals`` counts deferrals in a
+    row, for the backoff.
+    """
+
+    id: str
+    mail_id: int
+    alias: str
+    recipient: str
+    token: str | None
+    outgoing: int | None
+    reverse_path: str
+    size: int
+    received_at: datetime
+    state: State
+    resume: State | None = None
+    why: str | None = None
+    wait_until: datetime | None = None
+    attempts: int = 0
+    deferrals: int = 0
+    protection: Protection | None = None
+    verdict: Verdict | None = None
+    route: Route | None = None
+    case_id: str | None = None
+
+    @property
+    def at(self) -> State:
+        """The state that decides the next step: what a deferred delivery goes on from."""
+        return self.resume if self.state is State.DEFERRED and self.resume else self.state
+
+    def __repr__(self) -> str:
+        return f"Delivery({self.id}, {self.state})"
+
+
+# ── Moves: what happens to a delivery, with the facts that are recorded ──────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The mail was parsed and opened as far as we can."""
+
+    protection: Protection
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Triage gave it a class."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """Routing chose tracker, project and people."""
+
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """An effect is about to happen; recorded before it, so a death during it counts."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """The issue exists, proven confidential, and holds the report."""
+
+    case_id: str
+    issue: IssueRef
+
+
+@dataclass(frozen=True, slots=True)
+class Commented:
+    """The mail became a comment on the issue of a case (or a silent entry in its journal)."""
+
+    case_id: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Listed, not filed, until an operator releases it."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """An operator says that a mail set aside is to be filed after all."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answers are built and stored; from now on they are the outbox's to deliver."""
+
+    mails: tuple[OutgoingMail, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """No answer is sent, for a recorded reason."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Nothing is left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Nothing happens before ``until``."""
+
+    until: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Nothing happens until a person looks."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The wait is over, or an operator asked for another try."""
+
+    by: str = "clock"
+
+
+Move = (
+    Opened
+    | Judged
+    | Routed
+    | Attempted
+    | Filed
+    | Commented
+    | SetAside
+    | Released
+    | Answered
+    | Withheld
+    | Finished
+    | Deferred
+    | Quarantined
+    | Retried
+)
+
+
+class OutgoingState(StrEnum):
+    """What became of a mail of ours."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    REFUSED = "refused"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Outgoing:
+    """A row of the outbox.  ``attempts`` counts submissions begun, ``last_status`` what the relay said (code only)."""
+
+    id: int
+    delivery_id: str
+    mail: OutgoingMail
+    state: OutgoingState
+    attempts: int
+    deferrals: int
+    wait_until: datetime | None = None
+    last_status: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Outgoing({self.id}, {self.state})"

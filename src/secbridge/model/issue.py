@@ -1,0 +1,128 @@
+"""What do we tell a tracker?  Drafts in blocks; each dialect renders them so that nothing acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from secbridge.model.case import IssueRef
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """A sentence of our own; holds nothing that a mail said."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading of our own."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Name and value pairs of our own making: ids, times, verdicts in words."""
+
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Untrusted:
+    """Text of a stranger.  It reaches a tracker only inside a fence that the tracker cannot interpret."""
+
+    text: str
+    label: str = ""
+    folded: bool = False
+
+    def __repr__(self) -> str:
+        return f"Untrusted({len(self.text)} characters)"
+
+
+Block = Paragraph | Heading | Facts | Untrusted
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DraftAttachment:
+    """A file for the issue, under a neutral name of ours (``SB-2026-0001-1.bin``)."""
+
+    name: str
+    media_type: str
+    content: bytes
+
+    def __repr__(self) -> str:
+        return f"DraftAttachment({len(self.content)} bytes)"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class IssueDraft:
+    """An issue to be: the neutral title and header are told first, the report only once it is proven secret."""
+
+    case_id: str
+    title: str
+    header: tuple[Block, ...]
+    report: tuple[Block, ...]
+    labels: tuple[str, ...]
+    assignees: tuple[str, ...]
+    due: date
+    attachments: tuple[DraftAttachment, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"IssueDraft({self.case_id})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CommentDraft:
+    """A comment to be; ``internal`` asks for what the team alone may see, where the tracker knows it."""
+
+    case_id: str
+    blocks: tuple[Block, ...]
+    internal: bool = True
+    attachments: tuple[DraftAttachment, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"CommentDraft({self.case_id})"
+
+
+@dataclass(frozen=True, slots=True)
+class IssueChange:
+    """What to change on an issue; None leaves a thing as it is."""
+
+    add_labels: tuple[str, ...] = ()
+    remove_labels: tuple[str, ...] = ()
+    assignees: tuple[str, ...] | None = None
+    due: date | None = None
+    open: bool | None = None
+
+
+class Severity(StrEnum):
+    """How bad a finding of ``check()`` is: an error refuses to file, a warning is told."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One answer to "can this keep a secret, and does it work?", with its mend in our words."""
+
+    subject: str
+    severity: Severity
+    text: str
+    mend: str = ""
+    setting: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerEvent:
+    """Something that a person did in the tracker; ``key`` is unique for ever."""
+
+    key: str
+    issue: IssueRef
+    kind: str
+    author: str
+    text: str = ""

@@ -1,0 +1,491 @@
+"""What may one room ask of another?  The Protocols between the pipeline and the adapters.
+
+The pipeline knows these and no adapter.  Every method that can fail for a reason of ours raises a
+``Deferral`` (errors.py); facts about a mail are return values, never exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Protocol
+
+from secbridge.model.case import Case, CommentRef, IssueRef, KeyBinding, Route
+from secbridge.model.delivery import Delivery, Move, Outgoing, State
+from secbridge.model.envelope import Envelope, Target
+from secbridge.model.issue import CommentDraft, Finding, IssueChange, IssueDraft, TrackerEvent
+from secbridge.model.message import OpenFailure, SignatureFact
+from secbridge.model.plaintext import Plaintext
+from secbridge.model.reply import OutgoingMail
+
+# ── Clock ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Clock(Protocol):
+    """The only source of time; tests hold it in their hand."""
+
+    def now(self) -> datetime:
+        """Return the present, timezone-aware, in UTC."""
+        ...
+
+
+# ── Spool: all that intake may ask of the store ──────────────────────────────────────────────────
+
+
+class Spool(Protocol):
+    """Durable accept."""
+
+    async def accept(
+        self, envelope: Envelope, content: bytes, targets: Sequence[Target]
+    ) -> Sequence[str]:
+        """Commit one delivery for each target and return their ids, in order.
+
+        When this returns, the mail is ours and on the disk.  A duplicate (same alias, same
+        Message-ID, same content without trace fields) returns the id of the first delivery.
+        Raises StoreBusy; then nothing was kept.
+        """
+        ...
+
+    async def knows_token(self, alias: str, token: str) -> bool:
+        """Return whether ``token`` is the address token of a case of ``alias``."""
+        ...
+
+
+# ── Deliveries: the worker's view ────────────────────────────────────────────────────────────────
+
+
+class Deliveries(Protocol):
+    """The life of accepted mails; every method commits before it returns."""
+
+    async def claim(self, now: datetime, *, limit: int, lease: timedelta) -> Sequence[Delivery]:
+        """Lease up to ``limit`` deliveries that have something to do now, oldest first.
+
+        Due are those in a working state whose lease is free or over, and deferred ones whose wait
+        is over (they come back ``Retried``).  Terminal, quarantined and set-aside ones never come.
+        """
+        ...
+
+    async def release_leases(self) -> None:
+        """Give up this process's leases, so that a restart need not wait for them."""
+        ...
+
+    async def get(self, delivery_id: str) -> Delivery | None:
+        """Return one delivery, or None."""
+        ...
+
+    async def find(self, *, state: State | None = None, limit: int = 1000) -> Sequence[Delivery]:
+        """Return deliveries, newest first."""
+        ...
+
+    async def content(self, delivery_id: str) -> bytes:
+        """Return the raw mail as it was accepted."""
+        ...
+
+    async def record(self, delivery_id: str, *moves: Move) -> Delivery:
+        """Apply moves by the table, with their facts, journal entries and outbox rows, in one commit.
+
+        ``Attempted`` adds one to ``attempts``; any other move sets it to 0.  ``Deferred`` adds one
+        to ``deferrals``; ``Filed``, ``Commented``, ``Answered``, ``Withheld`` set it to 0.  A final
+        ``Finished``/``Deferred``/``Quarantined``/``SetAside`` gives the lease back.  ``Released``
+        makes the recorded verdict's class ``other`` with the added reason ``released-by-operator``.
+        Raises IllegalMove; then nothing changed.
+        """
+        ...
+
+
+# ── Cases ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMail:
+    """What we know of a mail that we sent under some Message-ID."""
+
+    case_id: str
+    step: str
+    body_hash: str
+
+
+class Cases(Protocol):
+    """Cases and their journal."""
+
+    async def open_case(
+        self, delivery_id: str, route: Route, *, reporter: str | None, must_encrypt: bool
+    ) -> Case:
+        """Return the case of this mail on this route, opening it once.
+
+        Two deliveries of the same mail with the same (tracker, project) share one case; other
+        cases of the same mail are named in ``linked``.  The delivery's ``case_id`` is set.
+        """
+        ...
+
+    async def get_case(self, case_id: str) -> Case | None:
+        """Return a case by its id, or None."""
+        ...
+
+    async def case_by_token(self, alias: str, token: str) -> Case | None:
+        """Return the case whose address token this is, or None."""
+        ...
+
+    async def case_by_message_ids(self, alias: str, message_ids: Sequence[str]) -> Case | None:
+        """Return the case for which we issued one of these Message-IDs to the outside, or None."""
+        ...
+
+    async def own_mail(self, message_id: str) -> OwnMail | None:
+        """Return what we sent under this Message-ID, or None."""
+        ...
+
+    async def require_encryption(self, case_id: str) -> None:
+        """Set ``must_encrypt`` for good."""
+        ...
+
+    async def bind_key(self, case_id: str, binding: KeyBinding) -> None:
+        """Bind a certificate to the case and its reporter, unless one is bound already."""
+        ...
+
+    async def key_for(self, alias: str, address: str) -> KeyBinding | None:
+        """Return the newest binding of this address under this alias, or None."""
+        ...
+
+    async def note(self, case_id: str, event: str, facts: dict[str, str | int]) -> None:
+        """Append an entry to the journal of the case.  Facts hold ids, codes and sizes only."""
+        ...
+
+
+# ── Outbox ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Outbox(Protocol):
+    """Mails of ours that wait for the relay; rows appear by ``Answered`` (Deliveries.record)."""
+
+    async def claim_outgoing(
+        self, now: datetime, *, limit: int, lease: timedelta
+    ) -> Sequence[Outgoing]:
+        """Lease rows that are due and add one to ``attempts`` of each, in one commit."""
+        ...
+
+    async def outgoing_sent(self, outgoing_id: int, status: str) -> bool:
+        """Record that the relay took it; return whether no row of its delivery is open any more."""
+        ...
+
+    async def outgoing_deferred(self, outgoing_id: int, until: datetime, status: str) -> None:
+        """Record a passing failure; the attempt had an outcome, so ``attempts`` goes back to 0."""
+        ...
+
+    async def outgoing_refused(self, outgoing_id: int, status: str, *, quarantine: bool) -> bool:
+        """Record that it will not go (5yz, or our own guard: ``quarantine``); return as ``outgoing_sent``."""
+        ...
+
+    async def find_outgoing(self, delivery_id: str) -> Sequence[Outgoing]:
+        """Return the outgoing mails that a delivery caused, oldest first."""
+        ...
+
+
+# ── OpenPGP ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Decrypted:
+    """One ciphertext opened, with integrity protection proven.  ``opened_by``: our primary key."""
+
+    plaintext: Plaintext
+    opened_by: str
+    signatures: tuple[SignatureFact, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Decrypted({len(self.plaintext)} bytes)"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Verified:
+    """A signed message that carries its text (cleartext framework, or signed literal data)."""
+
+    content: Plaintext
+    signatures: tuple[SignatureFact, ...]
+
+    def __repr__(self) -> str:
+        return f"Verified({len(self.content)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class CannotOpen:
+    """A fact about the ciphertext; never a fault of ours."""
+
+    reason: OpenFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate as we judge it.  ``problem`` is None when we can encrypt to it, else a code.
+
+    Codes: expired, revoked, no-encryption-subkey, weak, sha1-bindings, unsupported-version,
+    malformed, too-large, no-user-id.  ``encryption_subkeys`` are full fingerprints of the valid
+    encryption-capable subkeys (or primary), the one that we choose first.
+    """
+
+    fingerprint: str
+    addresses: tuple[str, ...]
+    encryption_subkeys: tuple[str, ...] = ()
+    problem: str | None = None
+    expires: datetime | None = None
+    algorithm: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DetachedSignature:
+    """An armored detached signature (LF line ends) and its ``micalg`` (RFC 3156 section 5)."""
+
+    armor: bytes
+    micalg: str
+
+    def __repr__(self) -> str:
+        return f"DetachedSignature({self.micalg})"
+
+
+class CannotEncrypt(Exception):
+    """A recipient's certificate cannot be used; ``code`` as in Certificate.problem, or unknown-key."""
+
+    def __init__(self, code: str, fingerprint: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.fingerprint = fingerprint
+
+
+class OpenPGP(Protocol):
+    """The alias's role keys and the key ring around them.
+
+    All methods raise Deferral for faults of ours: passphrase, agent, timeout, missing home, a gpg
+    killed other than by a cap.  ``limit`` is the cap on output octets.
+    """
+
+    async def decrypt(self, ciphertext: bytes, *, limit: int) -> Decrypted | CannotOpen:
+        """Open exactly one OpenPGP message, armored or binary."""
+        ...
+
+    async def verify_detached(self, signature: bytes, content: bytes) -> tuple[SignatureFact, ...]:
+        """Judge a detached signature over these very bytes; empty when it is no signature at all."""
+        ...
+
+    async def verify_opaque(self, message: bytes, *, limit: int) -> Verified | CannotOpen:
+        """Judge a clear-signed text or a signed, unencrypted message, and return what it covers."""
+        ...
+
+    async def encrypt_and_sign(
+        self, content: bytes, *, recipients: Sequence[str], signer: str
+    ) -> bytes:
+        """Return one armored message (LF) to exactly these fingerprints.  Raises CannotEncrypt."""
+        ...
+
+    async def sign_detached(self, content: bytes, *, signer: str) -> DetachedSignature:
+        """Sign these very bytes with a role key."""
+        ...
+
+    async def seal(self, content: bytes, *, recipients: Sequence[str]) -> bytes:
+        """Encrypt for storage, binary, without a signature.  Raises CannotEncrypt."""
+        ...
+
+    async def unseal(self, sealed: bytes) -> Plaintext:
+        """Open what ``seal`` made; failing to is a fault of ours."""
+        ...
+
+    async def import_certificate(self, content: bytes, *, address: str) -> Certificate | None:
+        """Inspect the certificates in ``content``, keep the one that names ``address`` and return it.
+
+        Only user IDs equal to ``address`` are imported.  None when no certificate names it; one
+        that cannot be used is returned with its ``problem`` and not imported.
+        """
+        ...
+
+    async def certificate(self, fingerprint: str) -> Certificate | None:
+        """Return what the ring knows of a certificate, or None."""
+        ...
+
+    async def certificates_for(self, address: str) -> Sequence[Certificate]:
+        """Return the ring's certificates with this address as a valid user ID, usable ones first."""
+        ...
+
+    async def export(self, fingerprint: str, *, minimal: bool = True) -> bytes:
+        """Return a public certificate, binary."""
+        ...
+
+    async def self_test(self, fingerprint: str) -> Sequence[Finding]:
+        """Decrypt and sign for real with a role key, and say what is wrong with it."""
+        ...
+
+
+# ── Trackers ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class EffectKey:
+    """Names one effect for ever, so that doing it twice is harmless.
+
+    ``marker`` is a random UUID that is written into what we create.  ``attempted_at`` is when an
+    earlier attempt began whose outcome is not known, else None: then the tracker is searched for
+    the marker first, and a create may have to wait until that attempt cannot be running any more.
+    """
+
+    marker: str
+    attempted_at: datetime | None = None
+
+
+class Tracker(Protocol):
+    """A project in somebody's tracker."""
+
+    async def check(self) -> Sequence[Finding]:
+        """Answer: can this project keep a secret, and have we just the rights that we need?"""
+        ...
+
+    async def ensure_issue(self, key: EffectKey, draft: IssueDraft) -> IssueRef:
+        """Return the one issue with this marker, confidential, labelled and told; create it if missing."""
+        ...
+
+    async def ensure_comment(self, ref: IssueRef, key: EffectKey, draft: CommentDraft) -> CommentRef:
+        """Return the one comment with this marker; create it if missing."""
+        ...
+
+    async def update(self, ref: IssueRef, change: IssueChange) -> None:
+        """Change assignees, due date, labels or state."""
+        ...
+
+    async def events(self, cursor: str | None) -> tuple[Sequence[TrackerEvent], str]:
+        """Return what people did since ``cursor`` and the next cursor."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LocalIssue:
+    """A row of the embedded tracker.  ``sealed_*`` are OpenPGP messages to the role key."""
+
+    number: int
+    project: str
+    marker: str
+    title: str
+    sealed_body: bytes
+    confidential: bool
+    open: bool
+    labels: tuple[str, ...]
+    assignees: tuple[str, ...]
+    due: date | None
+    created_at: datetime
+    updated_at: datetime
+
+    def __repr__(self) -> str:
+        return f"LocalIssue({self.number})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LocalComment:
+    """A comment in the embedded tracker, sealed."""
+
+    id: int
+    number: int
+    marker: str
+    author: str
+    sealed_body: bytes
+    created_at: datetime
+
+    def __repr__(self) -> str:
+        return f"LocalComment({self.id})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LocalAttachment:
+    """A file in the embedded tracker, sealed; ``name`` is neutral."""
+
+    id: int
+    number: int
+    name: str
+    media_type: str
+    size: int
+    sealed: bytes
+
+    def __repr__(self) -> str:
+        return f"LocalAttachment({self.id}, {self.size} bytes)"
+
+
+class LocalIssues(Protocol):
+    """The tables of the embedded tracker; numbers are unique in the installation, from 1."""
+
+    async def create_issue(
+        self,
+        *,
+        project: str,
+        marker: str,
+        title: str,
+        sealed_body: bytes,
+        labels: Sequence[str],
+        assignees: Sequence[str],
+        due: date | None,
+        now: datetime,
+    ) -> LocalIssue:
+        """Create, or return the issue that has this marker already."""
+        ...
+
+    async def find_issue(self, marker: str) -> LocalIssue | None:
+        """Return the issue with this marker, or None."""
+        ...
+
+    async def read_issue(self, number: int) -> LocalIssue | None:
+        """Return an issue, or None."""
+        ...
+
+    async def tell_issue(
+        self, number: int, sealed_body: bytes, attachments: Sequence[LocalAttachment], now: datetime
+    ) -> None:
+        """Replace the body and the attachments in one commit."""
+        ...
+
+    async def change_issue(self, number: int, change: IssueChange, now: datetime) -> LocalIssue:
+        """Change labels, people, date or state.  Raises PermanentFault when there is no such issue."""
+        ...
+
+    async def list_issues(
+        self, *, project: str | None = None, open_only: bool = False
+    ) -> Sequence[LocalIssue]:
+        """Return issues, newest first."""
+        ...
+
+    async def add_comment(
+        self, number: int, *, marker: str, author: str, sealed_body: bytes, now: datetime
+    ) -> LocalComment:
+        """Add, or return the comment that has this marker already."""
+        ...
+
+    async def comments(self, number: int) -> Sequence[LocalComment]:
+        """Return the comments of an issue, oldest first."""
+        ...
+
+    async def attachments(self, number: int) -> Sequence[LocalAttachment]:
+        """Return the attachments of an issue."""
+        ...
+
+
+# ── Submission ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Submission(Protocol):
+    """The relay that takes our mail to the world, one recipient a transaction."""
+
+    async def submit(self, reverse_path: str, recipient: str, content: bytes) -> str:
+        """Hand over and return the relay's status as ``code enhanced`` (no text of its own).
+
+        Raises Deferral (4yz, connection) or Refusal (5yz).
+        """
+        ...
+
+    async def check(self) -> Sequence[Finding]:
+        """Connect, greet, log in, and say what is wrong."""
+        ...
+
+
+class Guard(Protocol):
+    """The only door to the submission room."""
+
+    async def allow(self, outgoing: OutgoingMail) -> None:
+        """Parse the finished bytes and raise Refusal unless this mail may leave as it is."""
+        ...

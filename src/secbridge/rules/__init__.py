@@ -1,0 +1,1 @@
+"""Decisions without hands: no clock, disk, network, log or randomness in here."""
