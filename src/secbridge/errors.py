@@ -79,11 +79,30 @@ class PermanentFault(Deferral):
 
 
 class OutcomeUnknown(Deferral):
-    """A request went out and its answer did not come back: reconcile by marker, never repeat blindly."""
+    """A request went out and its answer did not come back: reconcile by marker, never repeat blindly.
+
+    ``sent`` is False when this try only looked for the effect of an earlier one and waits for it.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        sentence: str,
+        *,
+        sent: bool = True,
+        alarm: bool = False,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(code, sentence, alarm=alarm, retry_after=retry_after)
+        self.sent = sent
 
 
-class NotConfidential(Deferral):
-    """The tracker did not keep the issue secret; it was told nothing of the report."""
+class NotConfidential(OutcomeUnknown):
+    """The tracker did not keep the issue secret; it was told nothing of the report.
+
+    An issue of ours is there, closed and without a word: the next try has to find it again, so this
+    is an ``OutcomeUnknown``.
+    """
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(code, sentence, alarm=True)

@@ -110,3 +110,61 @@ def quarantined(delivery: str, why: str) -> None:
 def fault(where: str, kind: str, **facts: str | int) -> None:
     """Tell, with an alarm, of a fault of ours: the class of an exception, never its text."""
     _log.error("fault", where=where, kind=kind, alarm=True, **facts)
+
+
+# ── Trackers ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def reconciled(case: str, tracker: str, issue: str) -> None:
+    """Tell that an earlier attempt with an unknown outcome had made the issue."""
+    _log.info("tracker.reconciled", case=case, tracker=tracker, issue=issue)
+
+
+def duplicate_closed(case: str, tracker: str, issue: str) -> None:
+    """Tell, with an alarm, that a case had a second issue, which is closed now."""
+    _log.error("tracker.duplicate_closed", case=case, tracker=tracker, issue=issue, alarm=True)
+
+
+def not_confidential(case: str, tracker: str, issue: str, missing: Sequence[str]) -> None:
+    """Tell, with an alarm, that an issue cannot be kept secret; it holds nothing of the report."""
+    _log.error(
+        "tracker.not_confidential",
+        case=case,
+        tracker=tracker,
+        issue=issue,
+        missing=list(missing),
+        alarm=True,
+    )
+
+
+def interpreted(case: str, tracker: str, issue: str) -> None:
+    """Tell, with an alarm, that a tracker shows another text than it was told."""
+    _log.error("tracker.interpreted", case=case, tracker=tracker, issue=issue, alarm=True)
+
+
+def not_assigned(case: str, tracker: str, issue: str, accounts: Sequence[str]) -> None:
+    """Tell, with an alarm, which configured accounts an issue could not be assigned to."""
+    _log.error(
+        "tracker.not_assigned",
+        case=case,
+        tracker=tracker,
+        issue=issue,
+        accounts=list(accounts),
+        alarm=True,
+    )
+
+
+def tracker_failed(
+    tracker: str, request: str, code: str, *, kind: str, status: int, request_id: str, mend: str
+) -> None:
+    """Tell how a request to a tracker failed: the class of the exception, never its text."""
+    _log.warning(
+        "tracker.failed",
+        tracker=tracker,
+        request=request,
+        code=code,
+        kind=kind,
+        status=status,
+        request_id=request_id,
+        mend=mend,
+    )

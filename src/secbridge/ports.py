@@ -6,18 +6,19 @@ The pipeline knows these and no adapter.  Every method that can fail for a reaso
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
+from secbridge.model.alias import Alias
 from secbridge.model.case import Case, CommentRef, IssueRef, KeyBinding, Route
-from secbridge.model.delivery import Delivery, Move, Outgoing, State
+from secbridge.model.delivery import Delivery, Move, Outgoing, OutgoingState, State
 from secbridge.model.envelope import Envelope, Target
 from secbridge.model.issue import CommentDraft, Finding, IssueChange, IssueDraft, TrackerEvent
 from secbridge.model.message import OpenFailure, SignatureFact
 from secbridge.model.plaintext import Plaintext
-from secbridge.model.reply import OutgoingMail
+from secbridge.model.reply import OutgoingMail, ReplyKind, ReplyText
 
 # ── Clock ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -62,7 +63,10 @@ class Deliveries(Protocol):
         """Lease up to ``limit`` deliveries that have something to do now, oldest first.
 
         Due are those in a working state whose lease is free or over, and deferred ones whose wait
-        is over (they come back ``Retried``).  Terminal, quarantined and set-aside ones never come.
+        is over (they come back ``Retried``).  Terminal, quarantined and set-aside ones never come,
+        nor do answered ones while a mail of theirs is queued.  A claim counts as an attempt: it
+        adds one to ``attempts`` in the same commit, so that a mail which kills us while it is
+        opened cannot loop; ``release_leases`` takes it back for what was not begun.
         """
         ...
 
@@ -79,17 +83,49 @@ class Deliveries(Protocol):
         ...
 
     async def content(self, delivery_id: str) -> bytes:
-        """Return the raw mail as it was accepted."""
+        """Return the raw mail as it was accepted.
+
+        Raises Refusal when there is no such delivery, or when its bytes were purged.
+        """
         ...
 
     async def record(self, delivery_id: str, *moves: Move) -> Delivery:
         """Apply moves by the table, with their facts, journal entries and outbox rows, in one commit.
 
-        ``Attempted`` adds one to ``attempts``; any other move sets it to 0.  ``Deferred`` adds one
-        to ``deferrals``; ``Filed``, ``Commented``, ``Answered``, ``Withheld`` set it to 0.  A final
+        ``Attempted`` makes ``attempts`` at least 1 and sets ``attempted_at`` unless it is set; any
+        other move sets ``attempts`` to 0 and clears ``attempted_at``, except that ``Deferred`` says
+        what it becomes, and ``Retried``, ``Quarantined`` and ``Released`` leave it.
+        ``Deferred`` adds one to ``deferrals``; ``Filed``, ``Commented``, ``Answered``,
+        ``Withheld`` set it to 0.  A final
         ``Finished``/``Deferred``/``Quarantined``/``SetAside`` gives the lease back.  ``Released``
         makes the recorded verdict's class ``other`` with the added reason ``released-by-operator``.
-        Raises IllegalMove; then nothing changed.
+        ``Answered`` hands over to the outbox; when none of its mails waits (all were queued for
+        another delivery), ``Finished`` is part of the same commit.
+        Raises IllegalMove, also for a delivery that does not exist; then nothing changed.
+        """
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """Return when ``claim`` will next find something, which may be past, or None for never."""
+        ...
+
+    async def wait_for_work(self, timeout: float) -> bool:  # noqa: ASYNC109  a sleep that can be woken
+        """Return True as soon as something changed since the last ``claim`` began, else False.
+
+        ``timeout`` in seconds.  What this process commits wakes at once, what another process
+        commits is seen within a fraction of a second.  A wake-up is a hint, never a promise; it
+        is used up when it is returned, so one task at a time should wait.
+        """
+        ...
+
+    async def counts(self) -> Mapping[State, int]:
+        """Return how many deliveries are in each state; every state is named, with 0 too."""
+        ...
+
+    async def purge(self, before: datetime) -> int:
+        """Delete the raw bytes of mails all of whose deliveries were done before then.
+
+        Return the number of mails.  What is known of them stays, so a late duplicate is still one.
         """
         ...
 
@@ -165,7 +201,11 @@ class Outbox(Protocol):
         ...
 
     async def outgoing_sent(self, outgoing_id: int, status: str) -> bool:
-        """Record that the relay took it; return whether no row of its delivery is open any more."""
+        """Record that the relay took it; return whether no row of its delivery is open any more.
+
+        When none is, the delivery's ``Finished`` is part of the same commit.  A second outcome of
+        one row changes nothing.
+        """
         ...
 
     async def outgoing_deferred(self, outgoing_id: int, until: datetime, status: str) -> None:
@@ -178,6 +218,20 @@ class Outbox(Protocol):
 
     async def find_outgoing(self, delivery_id: str) -> Sequence[Outgoing]:
         """Return the outgoing mails that a delivery caused, oldest first."""
+        ...
+
+    async def find_outgoing_by_state(
+        self, state: OutgoingState, *, limit: int = 1000
+    ) -> Sequence[Outgoing]:
+        """Return outgoing mails in a state, newest first."""
+        ...
+
+    async def next_outgoing_due(self) -> datetime | None:
+        """Return when ``claim_outgoing`` will next find something, or None for never."""
+        ...
+
+    async def wait_for_outgoing(self, timeout: float) -> bool:  # noqa: ASYNC109  a sleep that can be woken
+        """Return as ``wait_for_work`` does, with ``claim_outgoing`` in the place of ``claim``."""
         ...
 
 
@@ -488,4 +542,17 @@ class Guard(Protocol):
 
     async def allow(self, outgoing: OutgoingMail) -> None:
         """Parse the finished bytes and raise Refusal unless this mail may leave as it is."""
+        ...
+
+
+class Wording(Protocol):
+    """The texts of our answers by machine, the operator's where there are any."""
+
+    def write(
+        self, kind: ReplyKind, *, alias: Alias, case_id: str, encrypted: bool, code: str | None = None
+    ) -> ReplyText:
+        """Return the text, built from a template, a code, the case id and our fingerprint only.
+
+        The same arguments give the same text, so that the guard can build it again.
+        """
         ...

@@ -33,7 +33,8 @@ class Delivery:
     """One mail for one alias.  ``resume`` is the state to go on from when deferred or quarantined.
 
     ``attempts`` counts attempts without an outcome (deaths); ``deferrals`` counts deferrals in a
-    row, for the backoff.
+    row, for the backoff.  ``attempted_at`` is when the first attempt since the last outcome began;
+    a deferral, a retry and a quarantine are no outcomes, because what happened may be unknown.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Delivery:
     wait_until: datetime | None = None
     attempts: int = 0
     deferrals: int = 0
+    attempted_at: datetime | None = None
     protection: Protection | None = None
     verdict: Verdict | None = None
     route: Route | None = None
@@ -147,10 +149,15 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Nothing happens before ``until``."""
+    """Nothing happens before ``until``.
+
+    ``attempted_at`` is when an attempt began whose outcome is still unknown, else None: it replaces
+    the delivery's own, so that a known "nothing was done" does not make the next try search and wait.
+    """
 
     until: datetime
     why: str
+    attempted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,11 @@ class DraftAttachment:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class IssueDraft:
-    """An issue to be: the neutral title and header are told first, the report only once it is proven secret."""
+    """An issue to be: the neutral title and header are told first, the report only once it is proven secret.
+
+    ``header`` therefore holds nothing that the mail said, not even who wrote it; ``raw_command``
+    is what an operator types to get the whole mail, named where a tracker cannot hold all of it.
+    """
 
     case_id: str
     title: str
@@ -69,6 +73,7 @@ class IssueDraft:
     assignees: tuple[str, ...]
     due: date
     attachments: tuple[DraftAttachment, ...] = ()
+    raw_command: str = ""
 
     def __repr__(self) -> str:
         return f"IssueDraft({self.case_id})"
@@ -82,6 +87,7 @@ class CommentDraft:
     blocks: tuple[Block, ...]
     internal: bool = True
     attachments: tuple[DraftAttachment, ...] = ()
+    raw_command: str = ""
 
     def __repr__(self) -> str:
         return f"CommentDraft({self.case_id})"

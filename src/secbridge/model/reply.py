@@ -42,3 +42,11 @@ class OutgoingMail:
 
     def __repr__(self) -> str:
         return f"OutgoingMail({self.case_id}, {self.step}, {len(self.content)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    """Subject and body of an answer by machine: words of ours only, nothing that a mail said."""
+
+    subject: str
+    body: str
