@@ -1,0 +1,1 @@
+"""Promises of secbridge, each one a sentence."""
