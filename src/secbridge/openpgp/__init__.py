@@ -1,0 +1,6 @@
+"""What does OpenPGP say about this mail?  The role keys, and the key ring around them."""
+
+from secbridge.openpgp.gnupg import GnuPG
+from secbridge.openpgp.home import scratch_copy
+
+__all__ = ["GnuPG", "scratch_copy"]

@@ -1,0 +1,242 @@
+"""Whose keys do we have?  The ring as gpg lists it, remembered while its file stands still."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar, cast
+
+from secbridge.mail.packets import HIDDEN
+from secbridge.model.message import SignatureFact, SignatureVerdict
+from secbridge.openpgp import certs, status
+from secbridge.openpgp.faults import Fault, fault
+from secbridge.openpgp.hardened import HardenedGPG
+from secbridge.openpgp.ring import RingCertificate, RingKey, judge, parse_listing
+from secbridge.ports import CannotEncrypt, Certificate
+
+T = TypeVar("T")
+
+_MOST_REMEMBERED = 4096
+_HEX = frozenset("0123456789ABCDEF")
+
+
+class Keyring:
+    """The certificates of one GNUPGHOME and the role keys among them.  All methods block.
+
+    ``role_keys`` are primary fingerprints; without any, every key whose secret part is in the ring
+    is a role key.
+    """
+
+    def __init__(self, gpg: HardenedGPG, home: Path, role_keys: Sequence[str]) -> None:
+        self._gpg = gpg
+        self._home = home
+        self._role_keys = tuple(normal(fingerprint) for fingerprint in role_keys)
+        self._lock = threading.Lock()
+        self._stamp: object = None
+        self._remembered: dict[tuple[str, ...], object] = {}
+
+    # ── Looking up ──
+
+    def find(self, key: str) -> RingCertificate | None:
+        """Return the one certificate that has a key of this fingerprint or key id, or None."""
+        wanted = normal(key)
+        if len(wanted) not in (16, 40) or not set(wanted) <= _HEX:
+            return None
+        found = [
+            one
+            for one in self._listed("--list-keys", wanted)
+            if any(part.fingerprint.endswith(wanted) for part in one.keys)
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def named(self, address: str) -> tuple[RingCertificate, ...]:
+        """Return the certificates with this address as a valid user ID."""
+        if certs.addr_spec(address) is None:
+            return ()
+        now = time.time()
+        return tuple(
+            one
+            for one in self._listed("--list-keys", f"<{address}>")
+            if any(certs.same_address(address, valid) for valid in one.addresses(now))
+        )
+
+    def judged(self, fingerprint: str) -> Certificate | None:
+        """Return a certificate of the ring as we judge it now, or None."""
+        found = self.find(fingerprint)
+        if found is None or found.fingerprint != normal(fingerprint):
+            return None
+        return judge(found, time.time())
+
+    def usable(self, fingerprint: str) -> Certificate:
+        """Return a certificate that can be encrypted to now, or raise CannotEncrypt."""
+        certificate = self.judged(fingerprint)
+        if certificate is None:
+            raise CannotEncrypt("unknown-key", fingerprint)
+        if certificate.problem is not None:
+            raise CannotEncrypt(certificate.problem, fingerprint)
+        return certificate
+
+    def signature(self, found: status.SignatureStatus) -> SignatureFact:
+        """Return a signature with what the ring knows of its maker."""
+        signer = self.find(found.key) if found.verdict is not SignatureVerdict.UNKNOWN_KEY else None
+        if not found.proven or signer is None:
+            key = signer.fingerprint if signer is not None else found.key
+            return SignatureFact(found.verdict, key, (), found.signed_at)
+        addresses = signer.addresses(time.time())
+        return SignatureFact(found.verdict, found.key, addresses, found.signed_at)
+
+    # ── Role keys ──
+
+    def roles(self) -> tuple[RingCertificate, ...]:
+        """Return the role keys of the ring; raises Deferral when it lost one."""
+        if not self._role_keys:
+            found = self._listed("--list-secret-keys")
+        else:
+            found = tuple(one for fpr in self._role_keys if (one := self.find(fpr)) is not None)
+        if not found or len(found) < len(self._role_keys):
+            raise fault(Fault.HOME)
+        return found
+
+    def is_role(self, fingerprint: str) -> bool:
+        """Whether a primary fingerprint is that of a role key."""
+        if self._role_keys:
+            return normal(fingerprint) in self._role_keys
+        return any(one.fingerprint == normal(fingerprint) for one in self.roles())
+
+    def addressed(self, key_ids: Sequence[str]) -> tuple[tuple[RingCertificate, RingKey], ...]:
+        """Return our keys to which a message with these key ids may be encrypted.
+
+        A hidden recipient may be any of our encryption keys that are in force.
+        """
+        now = time.time()
+        return tuple(
+            (role, key)
+            for role in self.roles()
+            for key in role.keys
+            if key.key_id in key_ids
+            or (HIDDEN in key_ids and key.encrypts() and _in_force(key, now))
+        )
+
+    def secret_file_exists(self, key: RingKey) -> bool:
+        """Whether the file of a secret key is there, whatever the agent says."""
+        return (self._home / "private-keys-v1.d" / f"{key.keygrip}.key").is_file()
+
+    # ── Certificates in and out ──
+
+    def export(self, fingerprint: str, *, minimal: bool = True) -> bytes:
+        """Return a public certificate, binary; raises CannotEncrypt when the ring has none."""
+        wanted = normal(fingerprint)
+        if self.find(wanted) is None:
+            raise CannotEncrypt("unknown-key", fingerprint)
+
+        def exported() -> bytes:
+            return cast("bytes", self._gpg.export_keys(wanted, armor=False, minimal=minimal))
+
+        return self._remember(("export", wanted, str(minimal)), exported)
+
+    def narrowed(self, fingerprint: str, subkey: str) -> bytes:
+        """Return a public certificate that has this one subkey and no other."""
+        return self._remember(
+            ("narrowed", normal(fingerprint), subkey),
+            lambda: certs.only_subkeys(self.export(fingerprint), [subkey]),
+        )
+
+    def take(self, content: bytes, address: str) -> Certificate | None:
+        """Import the certificate that names ``address`` (port: ``OpenPGP.import_certificate``)."""
+        if certs.addr_spec(address) is None:
+            return None
+        seen = ("import", sha256(content).hexdigest(), address)
+        if (known := self._recall(seen)) is not None:
+            return self.judged(cast("str", known))
+        inspected = certs.inspect(content, datetime.now(UTC))
+        chosen = _choose(inspected, address)
+        if chosen is None or chosen.certificate.problem is not None:
+            return None if chosen is None else chosen.certificate
+        fingerprint = chosen.certificate.fingerprint
+        if not self.is_role(fingerprint):
+            self._import(certs.only_address(chosen.content, address), fingerprint)
+        self._remember(seen, lambda: fingerprint)
+        return self._taken(chosen.certificate, address)
+
+    def _taken(self, inspected: Certificate, address: str) -> Certificate | None:
+        """Return what the ring holds now; gpg has the last word on what it took."""
+        found = self.judged(inspected.fingerprint)
+        if found is None or not any(certs.same_address(address, one) for one in found.addresses):
+            role = self.is_role(inspected.fingerprint)
+            return None if role else Certificate(inspected.fingerprint, (), problem="malformed")
+        return found
+
+    def _import(self, content: bytes, fingerprint: str) -> None:
+        result = self._gpg.import_keys(content, extra_args=["--import-options", "import-minimal"])
+        lines: Sequence[status.StatusLine] = result.status_lines
+        taken = any(line.keyword == "IMPORT_OK" and line.arg(1) == fingerprint for line in lines)
+        if not taken and (kind := status.fault_of_our_own(lines)) is not None:
+            raise fault(kind)
+
+    # ── Remembering ──
+
+    def _listed(self, *query: str) -> tuple[RingCertificate, ...]:
+        return self._remember(("listed", *query), lambda: self._list(*query))
+
+    def _list(self, verb: str, *names: str) -> tuple[RingCertificate, ...]:
+        outcome = self._gpg.call(
+            verb, "--with-keygrip", "--fingerprint", "--fingerprint", "--", *names
+        )
+        if (kind := status.fault_of(status.parse(outcome.status))) is not None:
+            raise fault(kind)
+        return parse_listing(outcome.output)
+
+    def _remember(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
+        stamp = self._ring_stamp()
+        known = self._recall(key)
+        if known is not None:
+            return cast("T", known)
+        made = make()
+        with self._lock:
+            if self._stamp != stamp or len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+                self._stamp = stamp
+            self._remembered[key] = made
+        return made
+
+    def _recall(self, key: tuple[str, ...]) -> object | None:
+        stamp = self._ring_stamp()
+        with self._lock:
+            return self._remembered.get(key) if self._stamp == stamp else None
+
+    def _ring_stamp(self) -> tuple[tuple[int, int, int], ...]:
+        """Return what changes when anybody writes to the ring."""
+        found = []
+        for name in ("pubring.kbx", "pubring.gpg", "pubring.db", "private-keys-v1.d"):
+            try:
+                stat = (self._home / name).stat()
+            except OSError:
+                continue
+            found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        return tuple(found)
+
+
+def _in_force(key: RingKey, now: float) -> bool:
+    return key.validity not in ("r", "e", "i", "d") and not key.expired(now)
+
+
+def _choose(inspected: Sequence[certs.Inspected], address: str) -> certs.Inspected | None:
+    """Return the certificate that names the address, a usable one first."""
+    naming = [
+        one
+        for one in inspected
+        if any(certs.same_address(address, named) for named in one.certificate.addresses)
+    ]
+    hopeless = [one for one in inspected if not one.certificate.fingerprint]
+    if not naming:
+        return hopeless[0] if len(hopeless) == len(inspected) else None
+    return min(naming, key=lambda one: one.certificate.problem is not None)
+
+
+def normal(fingerprint: str) -> str:
+    """Return a fingerprint in upper case, without the blanks that people put in."""
+    return "".join(fingerprint.split()).upper().removeprefix("0X")
