@@ -1,0 +1,350 @@
+"""How do many small commits become few, and why does no reader wait for a writer?
+
+One thread writes.  Jobs queue for it; all that are queued when it begins, and those that come
+while it works, share one transaction and so one fsync (group commit).  Each job has its own
+savepoint: one that fails is undone alone.  Nobody is told anything before the COMMIT has returned.
+If the shared transaction itself is lost (the disk is full, say), each of its jobs is run again on
+its own, so that one mail that does not fit takes no neighbour with it; jobs touch nothing but the
+database, which is why they can be run again.
+
+Two threads read, each on a connection that cannot write; in WAL mode they see the last commit and
+are never blocked by the writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, RootTransaction, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from secbridge import maillog
+from secbridge.errors import StoreBusy
+from secbridge.store import faults
+
+T = TypeVar("T")
+
+MOST_TOGETHER = 128
+"""Jobs that may share one commit; bounds what the first of them waits for."""
+
+READERS = 2
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What a job may use: a connection inside a transaction, and the end of the journal's chain.
+
+    ``driver`` is the same connection beneath Core, for ``Prepared``.  ``tail`` is (seq, hash) of
+    the newest entry once somebody asked; nobody else can append while the transaction lasts.
+    """
+
+    connection: Connection
+    driver: sqlite3.Connection
+    tail: tuple[int, bytes] | None = None
+
+
+Job = Callable[[Transaction], T]
+Query = Callable[[Connection], T]
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """A job in the queue, who waits for it, and what came of it."""
+
+    job: Job[Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: Exception | None = None
+
+    def settle(self) -> None:
+        """Tell the waiter; runs in its event loop."""
+        if self.future.done():  # cancelled: the commit stands, and nobody waits for it
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class _NotBegunError(Exception):
+    """No transaction could begin; every task has its error."""
+
+
+class _TransactionLostError(Exception):
+    """SQLite rolled the whole transaction back, not only the statement."""
+
+
+class Database:
+    """One SQLite file with one writer and some readers."""
+
+    def __init__(self, path: Path, *, busy_timeout: timedelta) -> None:
+        self.path = path
+        self.commits = 0
+        self._queue: SimpleQueue[_Task | None] = SimpleQueue()
+        self._writing = writing_engine(path, busy_timeout=busy_timeout)
+        self._reading = _reading_engine(path, busy_timeout=busy_timeout)
+        self._readers = ThreadPoolExecutor(READERS, "secbridge-reader")
+        self._writer = Thread(target=self._serve, name="secbridge-writer", daemon=True)
+        self._ready: Future[None] = Future()
+        self._closed = False
+        self._watch = Lock()
+        self._watching: sqlite3.Connection | None = None
+        self._version: int | None = None
+
+    def open(self) -> None:
+        """Start the writer and return when its connection stands.  Raises StoreBusy."""
+        self._writer.start()
+        self._ready.result()
+
+    async def aclose(self) -> None:
+        """Let the queued jobs commit, then close every connection."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._writer.join)
+        await asyncio.to_thread(self._readers.shutdown)
+        if self._watching is not None:
+            self._watching.close()
+        self._reading.dispose()
+        self._writing.dispose()
+
+    async def write(self, job: Job[T]) -> T:
+        """Run a job in a transaction and return its result once the commit is on the disk.
+
+        A cancelled caller does not undo the job.  Raises what the job raises, or StoreBusy; then
+        nothing of the job was kept.
+        """
+        if self._closed:
+            raise faults.broken("store-closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.put(_Task(job, loop, future))
+        return await future
+
+    async def read(self, query: Query[T]) -> T:
+        """Run a query on one snapshot of what is committed.  Raises StoreBusy."""
+        if self._closed:
+            raise faults.broken("store-closed")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._query, query)
+
+    async def changed_elsewhere(self) -> bool:
+        """Return whether anybody has committed since this was last asked (PRAGMA data_version).
+
+        Our own commits count too: they ring their bells themselves, and once more does no harm.
+        """
+        if self._closed:
+            raise faults.broken("store-closed")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._look)
+
+    def _look(self) -> bool:
+        try:
+            with self._watch:
+                if self._watching is None:
+                    self._watching = connect_raw(self.path, "ro", timedelta())
+                (version,) = self._watching.execute("PRAGMA data_version").fetchone()
+                seen, self._version = self._version, version
+        except sqlite3.Error as exc:
+            fault = self._told(exc)
+        else:
+            return seen not in {None, version}
+        raise fault  # outside of the except block, so that it carries no context
+
+    def _query(self, query: Query[T]) -> T:
+        try:
+            with self._reading.connect() as connection, connection.begin():
+                return query(connection)
+        except (SQLAlchemyError, sqlite3.Error) as exc:
+            fault = self._told(exc)
+        raise fault  # outside of the except block, so that it carries no context
+
+    # ── The writer's thread ──────────────────────────────────────────────────────────────────────
+
+    def _serve(self) -> None:
+        try:
+            connection = self._writing.connect()
+        except (SQLAlchemyError, sqlite3.Error) as exc:
+            self._ready.set_exception(self._told(exc))
+            return
+        self._ready.set_result(None)
+        with connection:
+            while (task := self._queue.get()) is not None:
+                self._commit_together(connection, task)
+
+    def _commit_together(self, connection: Connection, first: _Task) -> None:
+        tasks = [first]
+        try:
+            with self._begun(connection, tasks):
+                self._run_queued(Transaction(connection, _driver(connection)), tasks)
+            self.commits += 1
+        except _NotBegunError:
+            pass
+        except (SQLAlchemyError, sqlite3.Error, _TransactionLostError) as exc:
+            self._recover(connection, tasks, exc)
+        _settle(tasks)
+
+    def _begun(self, connection: Connection, tasks: list[_Task]) -> RootTransaction:
+        """Begin, or fail all who waited meanwhile: their wait is over too."""
+        try:
+            return connection.begin()
+        except (SQLAlchemyError, sqlite3.Error) as exc:
+            fault = self._told(exc)
+        while len(tasks) < MOST_TOGETHER and (task := self._next()) is not None:
+            tasks.append(task)
+        for task in tasks:
+            task.error = fault
+        raise _NotBegunError
+
+    def _run_queued(self, transaction: Transaction, tasks: list[_Task]) -> None:
+        """Run the first task, then whatever has queued up meanwhile, adding it to ``tasks``."""
+        self._run(transaction, tasks[0])
+        while len(tasks) < MOST_TOGETHER and (task := self._next()) is not None:
+            tasks.append(task)
+            self._run(transaction, task)
+
+    def _next(self) -> _Task | None:
+        try:
+            task = self._queue.get_nowait()
+        except Empty:
+            return None
+        if task is None:
+            self._queue.put(None)  # the end comes after this commit
+        return task
+
+    def _run(self, transaction: Transaction, task: _Task) -> None:
+        """Run one job in its savepoint; a failing one is undone alone."""
+        driver, tail = transaction.driver, transaction.tail
+        driver.execute("SAVEPOINT job")
+        try:
+            task.result = task.job(transaction)
+        except Exception as exc:
+            if not driver.in_transaction:
+                raise _TransactionLostError from exc
+            transaction.tail = tail
+            driver.execute("ROLLBACK TO job")
+            task.error = self._outcome(exc)
+        driver.execute("RELEASE job")
+
+    def _recover(self, connection: Connection, tasks: list[_Task], exc: Exception) -> None:
+        """Nothing was kept: run each job alone, or tell the one job that there was."""
+        if len(tasks) == 1:
+            lost = exc.__cause__ if isinstance(exc, _TransactionLostError) else exc
+            tasks[0].error = self._outcome(lost if isinstance(lost, Exception) else exc)
+            return
+        for task in tasks:
+            task.result = task.error = None
+            self._commit_alone(connection, task)
+
+    def _commit_alone(self, connection: Connection, task: _Task) -> None:
+        try:
+            with connection.begin():
+                task.result = task.job(Transaction(connection, _driver(connection)))
+            self.commits += 1
+        except Exception as exc:  # noqa: BLE001 - whatever a job raises is its caller's
+            task.error = self._outcome(exc)
+
+    def _outcome(self, exc: Exception) -> Exception:
+        return self._told(exc) if isinstance(exc, SQLAlchemyError | sqlite3.Error) else exc
+
+    def _told(self, exc: SQLAlchemyError | sqlite3.Error) -> StoreBusy:
+        fault = faults.stored(exc, self.path)
+        if fault.alarm:
+            code = faults.primary_code(exc)
+            maillog.fault("store", fault.code, error=type(exc).__name__, sqlite=code or 0)
+        return fault
+
+
+def _settle(tasks: list[_Task]) -> None:
+    """Wake the waiters, each loop once."""
+    for loop in {task.loop for task in tasks}:
+        mine = [task for task in tasks if task.loop is loop]
+        try:
+            loop.call_soon_threadsafe(_settle_here, mine)
+        except RuntimeError:  # the loop is closed: what was committed stays committed
+            continue
+
+
+def _settle_here(tasks: list[_Task]) -> None:
+    for task in tasks:
+        task.settle()
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, sqlite3.Connection):  # pragma: no cover - there is one driver
+        raise TypeError("the store speaks to sqlite3 alone")
+    return driver
+
+
+# ── Engines ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def writing_engine(path: Path, *, busy_timeout: timedelta, foreign_keys: bool = True) -> Engine:
+    """Return an engine whose transactions begin IMMEDIATE and whose commits are on the disk.
+
+    synchronous=FULL: each COMMIT fsyncs the WAL (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    secure_delete: purged mail is overwritten, not only unlinked.
+    """
+    pragmas = (
+        "PRAGMA synchronous=FULL",
+        f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}",
+        "PRAGMA secure_delete=ON",
+        "PRAGMA journal_size_limit=67108864",
+        "PRAGMA cache_size=-8000",
+    )
+    return _engine(path, "rw", busy_timeout, pragmas, "BEGIN IMMEDIATE", poolclass=NullPool)
+
+
+def _reading_engine(path: Path, *, busy_timeout: timedelta) -> Engine:
+    size = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
+    return _engine(path, "ro", busy_timeout, ("PRAGMA query_only=ON",), "BEGIN", **size)
+
+
+def _engine(
+    path: Path,
+    mode: str,
+    busy_timeout: timedelta,
+    pragmas: tuple[str, ...],
+    begin: str,
+    **pool: Any,
+) -> Engine:
+    def connect() -> sqlite3.Connection:
+        return connect_raw(path, mode, busy_timeout, pragmas)
+
+    engine = create_engine("sqlite://", creator=connect, hide_parameters=True, **pool)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def connect_raw(
+    path: Path, mode: str, busy_timeout: timedelta, pragmas: tuple[str, ...] = ()
+) -> sqlite3.Connection:
+    """Open the file (never creating it), in the driver's autocommit: transactions are ours."""
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=busy_timeout.total_seconds(),
+        isolation_level=None,
+        check_same_thread=False,  # SQLite is built serialized, and each connection has one user
+    )
+    for pragma in pragmas:
+        connection.execute(pragma)
+    return connection

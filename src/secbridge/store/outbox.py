@@ -1,0 +1,199 @@
+"""Which mails of ours still have to leave, and what did the relay say?
+
+Rows appear in the same commit as the delivery's ``Answered``.  The last row of a delivery that is
+closed carries the delivery's ``Finished`` with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, exists, func, select, update
+
+from secbridge.errors import IllegalMove
+from secbridge.model.delivery import Outgoing, OutgoingState
+from secbridge.model.reply import OutgoingMail, ReplyKind
+from secbridge.store import journal, moves, queue
+from secbridge.store.database import Transaction
+from secbridge.store.room import StoreRoom
+from secbridge.store.schema import outgoing
+
+_DUE = (
+    select(outgoing.c.id)
+    .where(outgoing.c.due_at <= bindparam("now"))
+    .order_by(outgoing.c.due_at, outgoing.c.id)
+    .limit(bindparam("most"))
+)
+_ANY_DUE = select(exists(_DUE.limit(1)))
+_CLAIM = (
+    update(outgoing)
+    .where(outgoing.c.id.in_(_DUE))
+    .values(
+        attempts=outgoing.c.attempts + 1,
+        owner=bindparam("new_owner"),
+        due_at=bindparam("until"),
+        wait_until=None,
+    )
+    .returning(*outgoing.c)
+)
+_GET = select(outgoing).where(outgoing.c.id == bindparam("row"))
+_CLOSE = (
+    update(outgoing)
+    .where(outgoing.c.id == bindparam("row"), outgoing.c.state == OutgoingState.QUEUED.value)
+    .values(
+        state=bindparam("new_state"),
+        last_status=bindparam("status"),
+        wait_until=None,
+        due_at=None,
+        owner=None,
+    )
+    .returning(*outgoing.c)
+)
+_DEFER = (
+    update(outgoing)
+    .where(outgoing.c.id == bindparam("row"), outgoing.c.state == OutgoingState.QUEUED.value)
+    .values(
+        attempts=0,
+        deferrals=outgoing.c.deferrals + 1,
+        last_status=bindparam("status"),
+        wait_until=bindparam("until"),
+        due_at=bindparam("until"),
+        owner=None,
+    )
+    .returning(*outgoing.c)
+)
+_OF_DELIVERY = (
+    select(outgoing).where(outgoing.c.delivery_id == bindparam("delivery")).order_by(outgoing.c.id)
+)
+_BY_STATE = (
+    select(outgoing)
+    .where(outgoing.c.state == bindparam("wanted"))
+    .order_by(outgoing.c.id.desc())
+    .limit(bindparam("most"))
+)
+_NEXT = select(func.min(outgoing.c.due_at)).where(outgoing.c.due_at.is_not(None))
+
+
+class OutboxRoom(StoreRoom):
+    """The port ``Outbox``."""
+
+    async def claim_outgoing(
+        self, now: datetime, *, limit: int, lease: timedelta
+    ) -> Sequence[Outgoing]:
+        """Lease rows that are due and add one to ``attempts`` of each, in one commit."""
+        self._outgoing_bell.clear()
+        wanted = {"now": now, "most": limit}
+        if not await self._db.read(lambda c: c.execute(_ANY_DUE, {"now": now}).scalar()):
+            return ()
+        wanted |= {"new_owner": self._owner, "until": now + lease}
+        rows = await self._db.write(lambda t: t.connection.execute(_CLAIM, wanted).all())
+        return sorted(map(_outgoing, rows), key=lambda row: row.id)
+
+    async def outgoing_sent(self, outgoing_id: int, status: str) -> bool:
+        """Record that the relay took it; return whether no row of its delivery is open any more."""
+        return await self._closed(outgoing_id, OutgoingState.SENT, status)
+
+    async def outgoing_refused(self, outgoing_id: int, status: str, *, quarantine: bool) -> bool:
+        """Record that it will not go; return as ``outgoing_sent``."""
+        state = OutgoingState.QUARANTINED if quarantine else OutgoingState.REFUSED
+        return await self._closed(outgoing_id, state, status)
+
+    async def _closed(self, outgoing_id: int, state: OutgoingState, status: str) -> bool:
+        now = self._clock.now()
+
+        def close(transaction: Transaction) -> bool:
+            wanted = {"row": outgoing_id, "new_state": state.value, "status": status}
+            row, changed = _changed(transaction, _CLOSE, wanted)
+            if changed:
+                _journal(transaction, now, row, f"mail.{state.value}", status)
+                moves.record(transaction, row.delivery_id, (), now)  # the last one finishes it
+            return not queue.has_open(transaction.connection, row.delivery_id)
+
+        finished = await self._db.write(close)
+        self._signal()
+        return finished
+
+    async def outgoing_deferred(self, outgoing_id: int, until: datetime, status: str) -> None:
+        """Record a passing failure; the attempt had an outcome, so ``attempts`` goes back to 0."""
+        now = self._clock.now()
+
+        def defer(transaction: Transaction) -> None:
+            wanted = {"row": outgoing_id, "until": until, "status": status}
+            row, changed = _changed(transaction, _DEFER, wanted)
+            if changed:
+                _journal(transaction, now, row, "mail.deferred", status)
+
+        await self._db.write(defer)
+        self._signal()
+
+    async def find_outgoing(self, delivery_id: str) -> Sequence[Outgoing]:
+        """Return the outgoing mails that a delivery caused, oldest first."""
+        return await self._find(_OF_DELIVERY, delivery=delivery_id)
+
+    async def find_outgoing_by_state(
+        self, state: OutgoingState, *, limit: int = 1000
+    ) -> Sequence[Outgoing]:
+        """Return outgoing mails in a state, newest first."""
+        return await self._find(_BY_STATE, wanted=state.value, most=limit)
+
+    async def _find(self, statement: Any, **wanted: Any) -> Sequence[Outgoing]:
+        return await self._db.read(
+            lambda c: [_outgoing(row) for row in c.execute(statement, wanted)]
+        )
+
+    async def next_outgoing_due(self) -> datetime | None:
+        """Return when ``claim_outgoing`` will next find something, or None for never."""
+        return await self._db.read(lambda c: c.execute(_NEXT).scalar())
+
+    async def wait_for_outgoing(self, timeout: float) -> bool:  # noqa: ASYNC109 - a sleep to be woken
+        """Return True as soon as something changed since the last ``claim_outgoing`` began."""
+        return await self._rung(self._outgoing_bell, timeout)
+
+
+def _changed(transaction: Transaction, statement: Any, wanted: dict[str, Any]) -> tuple[Any, bool]:
+    """Change a queued row; return the row and whether it changed.  Raises IllegalMove for no row.
+
+    A second outcome of a closed row changes nothing: it comes when a lease ran out before the
+    relay answered, and what was recorded first stands.
+    """
+    connection = transaction.connection
+    row = connection.execute(statement, wanted).one_or_none()
+    if row is not None:
+        return row, True
+    row = connection.execute(_GET, {"row": wanted["row"]}).one_or_none()
+    if row is None:
+        raise IllegalMove("there is no such outgoing mail")
+    return row, False
+
+
+def _journal(transaction: Transaction, now: datetime, row: Any, event: str, status: str) -> None:
+    facts = {"outgoing": row.id, "kind": row.kind, "status": status, "delivery": row.delivery_id}
+    journal.append(transaction, now, row.case_id, event, facts)
+
+
+def _outgoing(row: Any) -> Outgoing:
+    mail = OutgoingMail(
+        case_id=row.case_id,
+        step=row.step,
+        kind=ReplyKind(row.kind),
+        recipient=row.recipient,
+        reverse_path=row.reverse_path,
+        message_id=row.message_id,
+        content=row.content,
+        body_hash=row.body_hash,
+        must_encrypt=row.must_encrypt,
+        encrypted_to=tuple(json.loads(row.encrypted_to)),
+    )
+    return Outgoing(
+        id=row.id,
+        delivery_id=row.delivery_id,
+        mail=mail,
+        state=OutgoingState(row.state),
+        attempts=row.attempts,
+        deferrals=row.deferrals,
+        wait_until=row.wait_until,
+        last_status=row.last_status,
+    )

@@ -1,0 +1,262 @@
+"""What does the store keep?  The tables, in words of the model.
+
+Content stands in three places only: the raw mail (``mail_chunks``), the finished mails of ours
+(``outgoing.content``) and the sealed issues of the embedded tracker (``local_*``).  No subject and
+no text of a mail has a column.
+
+Two columns carry the whole schedule: ``due_at`` says when a row may be claimed next (NULL: never
+by itself) and ``owner`` which process has it until then.  So "what is due", "what is leased until
+when" and "when is the next" are one index.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+VERSION = "0001"
+"""The migration that this code needs: the head of ``migrations/versions``, as a test compares."""
+
+KNOWN_VERSIONS = ("0001",)
+"""Every migration from the first to ``VERSION``; any other version is newer than this code."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A point in time as whole microseconds since 1970 in UTC; naive times are refused.
+
+    A number compares the same in every database and in the journal's hash.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Turn an aware time into microseconds."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """Turn microseconds into an aware time in UTC."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+metadata = MetaData()
+
+mails = Table(
+    "mails",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", LargeBinary(32), nullable=False, unique=True),
+    Column("size", Integer, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("purged_at", Instant),
+)
+
+mail_chunks = Table(
+    "mail_chunks",
+    metadata,
+    Column("mail_id", ForeignKey("mails.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("mail_id", ForeignKey("mails.id"), nullable=False),
+    Column("alias", String(320), nullable=False),
+    Column("recipient", String(320), nullable=False),
+    Column("token", String(26)),
+    Column("outgoing", Integer),
+    Column("reverse_path", String(320), nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("resume", String(20)),
+    Column("why", Text),
+    Column("wait_until", Instant),
+    Column("attempts", Integer, nullable=False),
+    Column("begun", Boolean, nullable=False),
+    Column("attempted_at", Instant),
+    Column("deferrals", Integer, nullable=False),
+    Column("protection", String(20)),
+    Column("verdict", Text),
+    Column("route", Text),
+    Column("case_id", ForeignKey("cases.id")),
+    Column("comment", Text),
+    Column("changed_at", Instant, nullable=False),
+    Column("due_at", Instant),
+    Column("owner", String(32)),
+    UniqueConstraint("mail_id", "alias", name="one_delivery_for_each_alias"),
+)
+Index(
+    "deliveries_due",
+    deliveries.c.due_at,
+    deliveries.c.id,
+    sqlite_where=deliveries.c.due_at.is_not(None),
+)
+Index("deliveries_state", deliveries.c.state, deliveries.c.id)
+Index("deliveries_case", deliveries.c.case_id, sqlite_where=deliveries.c.case_id.is_not(None))
+
+cases = Table(
+    "cases",
+    metadata,
+    Column("id", String(20), primary_key=True),
+    Column("mail_id", ForeignKey("mails.id"), nullable=False),
+    Column("token", String(26), nullable=False, unique=True),
+    Column("marker", String(36), nullable=False, unique=True),
+    Column("alias", String(320), nullable=False),
+    Column("tracker", String(64), nullable=False),
+    Column("project", Text, nullable=False),
+    Column("route", Text, nullable=False),
+    Column("reporter", String(320)),
+    Column("must_encrypt", Boolean, nullable=False),
+    Column("opened_at", Instant, nullable=False),
+    Column("issue_id", Text),
+    Column("issue_number", Text),
+    Column("issue_url", Text),
+    UniqueConstraint("mail_id", "tracker", "project", name="one_case_for_each_route"),
+)
+Index("cases_issue", cases.c.tracker, cases.c.project, cases.c.issue_id)
+
+case_years = Table(
+    "case_years",
+    metadata,
+    Column("year", Integer, primary_key=True, autoincrement=False),
+    Column("last", Integer, nullable=False),
+)
+
+key_bindings = Table(
+    "key_bindings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("case_id", ForeignKey("cases.id"), nullable=False, unique=True),
+    Column("alias", String(320), nullable=False),
+    Column("address", String(320), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("source", String(20), nullable=False),
+    Column("bound_at", Instant, nullable=False),
+)
+Index("key_bindings_address", key_bindings.c.alias, key_bindings.c.address, key_bindings.c.id)
+
+outgoing = Table(
+    "outgoing",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("delivery_id", ForeignKey("deliveries.id"), nullable=False),
+    Column("case_id", ForeignKey("cases.id"), nullable=False),
+    Column("step", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("recipient", String(320), nullable=False),
+    Column("reverse_path", String(320), nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("body_hash", Text, nullable=False),
+    Column("must_encrypt", Boolean, nullable=False),
+    Column("encrypted_to", Text, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("deferrals", Integer, nullable=False),
+    Column("wait_until", Instant),
+    Column("last_status", Text),
+    Column("due_at", Instant),
+    Column("owner", String(32)),
+    UniqueConstraint("message_id", "recipient", name="one_row_for_each_recipient"),
+    sqlite_autoincrement=True,
+)
+Index("outgoing_due", outgoing.c.due_at, outgoing.c.id, sqlite_where=outgoing.c.due_at.is_not(None))
+Index("outgoing_delivery", outgoing.c.delivery_id)
+Index("outgoing_state", outgoing.c.state, outgoing.c.id)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("subject", String(32), nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("journal_subject", journal.c.subject, journal.c.seq)
+
+JOURNAL_TRIGGERS = {
+    f"journal_no_{verb.lower()}": (
+        f"CREATE TRIGGER journal_no_{verb.lower()} BEFORE {verb} ON journal "
+        "BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END"
+    )
+    for verb in ("UPDATE", "DELETE")
+}
+"""The guards of the journal by name; ``check`` asks whether both are there."""
+
+local_issues = Table(
+    "local_issues",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("marker", String(64), nullable=False, unique=True),
+    Column("title", Text, nullable=False),
+    Column("sealed_body", LargeBinary, nullable=False),
+    Column("confidential", Boolean, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("assignees", Text, nullable=False),
+    Column("due", Date),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    CheckConstraint("confidential", name="local_issues_are_confidential"),
+    sqlite_autoincrement=True,
+)
+
+local_comments = Table(
+    "local_comments",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("number", ForeignKey("local_issues.number"), nullable=False),
+    Column("marker", String(64), nullable=False, unique=True),
+    Column("author", String(320), nullable=False),
+    Column("sealed_body", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+Index("local_comments_number", local_comments.c.number, local_comments.c.id)
+
+local_attachments = Table(
+    "local_attachments",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("number", ForeignKey("local_issues.number"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+)
+Index("local_attachments_number", local_attachments.c.number, local_attachments.c.id)
+
+local_attachment_chunks = Table(
+    "local_attachment_chunks",
+    metadata,
+    Column("attachment_id", ForeignKey("local_attachments.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
