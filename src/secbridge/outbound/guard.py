@@ -1,0 +1,283 @@
+"""May this mail leave?  The only door to the submission room, and it believes nobody.
+
+A mail is taken apart (``outbound.strict``) and built again from what it may consist of: our own
+names and texts, the case id, the certificate, the HMACs, and the few facts of its own that were
+checked one by one (recipient, date, message ids, armor).  If the two differ in one octet it stays.
+Of an encrypted mail the packets are read too: to exactly the intended certificates, to no password,
+to nobody hidden.  No word of a report is at hand here, so none can slip through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+from secbridge.mail import compose
+from secbridge.mail.packets import HIDDEN, Container, describe
+from secbridge.model.alias import Alias
+from secbridge.model.message import SignatureVerdict
+from secbridge.model.reply import OutgoingMail, ReplyKind
+from secbridge.outbound.strict import StrictMail, read, refusal
+from secbridge.ports import OpenPGP, Wording
+from secbridge.rules import addresses, identity, replies
+from secbridge.rules.loops import is_plain_address
+
+MAX_SIZE = 1 << 20
+"""The largest answer by machine (octets); ours have a few thousand."""
+
+_REMEMBERED = 64
+_DATE = re.compile(
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d "
+    r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d \+0000"
+)
+_INTEGRITY = frozenset({Container.SEIPD1, Container.SEIPD2, Container.OCB})
+_MICALG = {8: "pgp-sha256", 9: "pgp-sha384", 10: "pgp-sha512"}
+
+
+class MailGuard:
+    """Holds the aliases' names, texts and keys, and compares."""
+
+    def __init__(
+        self, openpgp: OpenPGP, wording: Wording, aliases: Iterable[Alias], *, secret: bytes
+    ) -> None:
+        self._openpgp = openpgp
+        self._wording = wording
+        self._aliases = {alias.address: alias for alias in aliases}
+        self._secret = secret
+        self._certificates: dict[str, list[bytes]] = {}
+        self._allowed: OrderedDict[bytes, None] = OrderedDict()
+
+    async def allow(self, outgoing: OutgoingMail) -> None:
+        """Return if this mail may leave for this recipient; raise Refusal (``guard-…``) if not.
+
+        The copy for the alias has the same octets as the reporter's and is not read twice.
+        Raises Deferral for faults of ours.
+        """
+        if (
+            not outgoing.encrypted_to
+            and outgoing.must_encrypt
+            and not outgoing.kind.is_fixed_notice
+        ):
+            raise refusal("guard-clear-in-encrypted-thread")
+        mail = read(outgoing.content, limit=MAX_SIZE)
+        if outgoing.recipient not in {mail.fields.get("To"), mail.fields.get("Cc")}:
+            raise refusal("guard-recipient")
+        judged = _digest(outgoing)
+        if judged not in self._allowed:
+            await self._judge(outgoing, mail)
+            self._remember(judged)
+
+    def _remember(self, judged: bytes) -> None:
+        self._allowed[judged] = None
+        while len(self._allowed) > _REMEMBERED:
+            self._allowed.popitem(last=False)
+
+    async def _judge(self, outgoing: OutgoingMail, mail: StrictMail) -> None:
+        alias, token = self._origin(outgoing)
+        head = self._letterhead(outgoing, mail, alias, token)
+        if outgoing.encrypted_to:
+            await self._judge_ciphertext(outgoing, mail, alias)
+            await self._compare(outgoing, mail, head, alias)
+        else:
+            if mail.signed is None or not _is_one_signature(mail.packets):
+                raise refusal("guard-signature")
+            await self._compare(outgoing, mail, head, alias)
+            await self._judge_signature(mail.armor, mail.signed, alias)
+
+    async def _compare(
+        self, outgoing: OutgoingMail, mail: StrictMail, head: compose.Letterhead, alias: Alias
+    ) -> None:
+        """Refuse unless the mail is, octet for octet, one that these facts make."""
+        if self._matches(outgoing, mail, head, alias):
+            return
+        await self._learn(alias.signing_key)
+        if not self._matches(outgoing, mail, head, alias):
+            raise refusal("guard-altered")
+
+    def _matches(
+        self, outgoing: OutgoingMail, mail: StrictMail, head: compose.Letterhead, alias: Alias
+    ) -> bool:
+        for certificate in self._certificates.get(alias.signing_key, ()):
+            certified = replace(head, certificate=certificate, fingerprint=alias.signing_key)
+            if outgoing.content in self._built(outgoing, mail, certified):
+                return True
+        return False
+
+    async def _learn(self, fingerprint: str) -> None:
+        """Export our certificate and remember it; another judgement may have done so meanwhile.
+
+        The old one stays good: a mail with it may have waited for the relay since.
+        """
+        known = self._certificates.setdefault(fingerprint, [])
+        exported = await self._openpgp.export(fingerprint, minimal=True)
+        if exported not in known:
+            known.append(exported)
+
+    def _built(
+        self, outgoing: OutgoingMail, mail: StrictMail, head: compose.Letterhead
+    ) -> Iterator[bytes]:
+        """Yield every mail that this one may be: one, or one for each code of the notice."""
+        if outgoing.encrypted_to:
+            yield compose.encrypted_mail(head, mail.armor)
+            return
+        alias = self._aliases[head.author]
+        unusable = outgoing.kind is ReplyKind.NOTICE_KEY_UNUSABLE
+        for code in replies.KEY_PROBLEMS if unusable else (None,):
+            text = self._wording.write(
+                outgoing.kind, alias=alias, case_id=outgoing.case_id, encrypted=False, code=code
+            )
+            titled = replace(head, subject=text.subject)
+            payload = compose.payload(titled, text.body, encrypted=False)
+            yield compose.signed_mail(titled, payload, mail.armor, _micalg(mail.packets))
+
+    # ── Whose mail is it, and in which thread? ────────────────────────────────────────────────────
+
+    def _origin(self, outgoing: OutgoingMail) -> tuple[Alias, str]:
+        """Return the alias and the case's token that the envelope sender names."""
+        local, _, domain = outgoing.reverse_path.rpartition("@")
+        tag = addresses.parse_tag(local)
+        alias = self._aliases.get(f"{tag.base}@{domain}") if tag else None
+        if tag is None or alias is None:
+            raise refusal("guard-reverse-path")
+        number = replies.STEP_NUMBERS.get(outgoing.step)
+        expected = addresses.bounce_address(alias.address, tag.token, number or 0)
+        if number is None or outgoing.reverse_path != expected:
+            raise refusal("guard-reverse-path")
+        return alias, tag.token
+
+    def _letterhead(
+        self, outgoing: OutgoingMail, mail: StrictMail, alias: Alias, token: str
+    ) -> compose.Letterhead:
+        """Return the header that this mail must have, from our own names and its checked facts."""
+        fields = mail.fields
+        message_id = identity.message_id(
+            self._secret, outgoing.case_id, outgoing.step, alias.domain
+        )
+        if outgoing.message_id != message_id or fields.get("Message-ID") != message_id:
+            raise refusal("guard-message-id")
+        references = tuple(fields.get("References", "").split())
+        in_reply_to = fields.get("In-Reply-To")
+        ids = references if in_reply_to is None else (*references, in_reply_to)
+        if references != compose.thread_of(None, references) or not all(
+            compose.is_message_id(found) for found in ids
+        ):
+            raise refusal("guard-thread")
+        if not is_plain_address(fields.get("To", "")) or not _DATE.fullmatch(
+            fields.get("Date", "")
+        ):
+            raise refusal("guard-header")
+        return compose.Letterhead(
+            author_name=alias.name or alias.local_part,
+            author=alias.address,
+            to=fields["To"],
+            cc=alias.address,
+            reply_to=addresses.case_address(alias.address, token),
+            subject="",
+            date=_date(fields["Date"]),
+            message_id=message_id,
+            origin=identity.origin(
+                self._secret,
+                case_id=outgoing.case_id,
+                step=outgoing.step,
+                message_id=message_id,
+            ),
+            in_reply_to=in_reply_to,
+            references=references,
+        )
+
+    # ── OpenPGP ───────────────────────────────────────────────────────────────────────────────────
+
+    async def _judge_ciphertext(
+        self, outgoing: OutgoingMail, mail: StrictMail, alias: Alias
+    ) -> None:
+        """Refuse unless the ciphertext is for exactly the intended certificates.
+
+        Each of them must have exactly one session key, for one of its valid encryption subkeys, and
+        each but the role key must name the address in ``To:``.
+        """
+        if outgoing.kind.is_fixed_notice or mail.signed is not None:
+            raise refusal("guard-kind")
+        if mail.fields.get("Subject") != compose.OUTER_SUBJECT:
+            raise refusal("guard-subject")
+        facts = describe(mail.packets)
+        if facts.passwords:
+            raise refusal("guard-password")
+        if HIDDEN in facts.recipients:
+            raise refusal("guard-hidden-recipient")
+        if facts.container not in _INTEGRITY or facts.truncated or facts.trailing:
+            raise refusal("guard-ciphertext")
+        intended = set(outgoing.encrypted_to)
+        if len(intended) != len(outgoing.encrypted_to) or alias.signing_key not in intended:
+            raise refusal("guard-intended")
+        owners = await self._owners(intended, alias, to=mail.fields.get("To", ""))
+        named = Counter(owners.get(key_id) for key_id in facts.recipients)
+        if named != Counter(intended):
+            raise refusal("guard-recipients")
+
+    async def _owners(self, intended: Iterable[str], alias: Alias, *, to: str) -> dict[str, str]:
+        """Return the key ids of the valid encryption subkeys, each with its certificate."""
+        owners: dict[str, str] = {}
+        for fingerprint in intended:
+            certificate = await self._openpgp.certificate(fingerprint)
+            if certificate is None or certificate.problem is not None:
+                raise refusal("guard-intended")
+            named = {address.casefold() for address in certificate.addresses}
+            if fingerprint != alias.signing_key and to.casefold() not in named:
+                raise refusal("guard-intended")
+            owners |= {subkey[-16:]: fingerprint for subkey in certificate.encryption_subkeys}
+        return owners
+
+    async def _judge_signature(self, armor: bytes, signed: bytes, alias: Alias) -> None:
+        """Refuse unless the one signature is good and the role key's (RFC 3156 section 5)."""
+        facts = await self._openpgp.verify_detached(armor, signed)
+        if [(fact.verdict, fact.fingerprint) for fact in facts] != [
+            (SignatureVerdict.GOOD, alias.signing_key)
+        ]:
+            raise refusal("guard-signature")
+
+
+def _digest(outgoing: OutgoingMail) -> bytes:
+    """Return a name for all that a judgement rests on: the whole row but the one recipient."""
+    parts = (
+        outgoing.case_id, outgoing.step, outgoing.kind.value, outgoing.reverse_path,
+        outgoing.message_id, str(outgoing.must_encrypt), *outgoing.encrypted_to,
+    )  # fmt: skip
+    rest = hashlib.sha256("\0".join(parts).encode())
+    return rest.digest() + hashlib.sha256(outgoing.content).digest()
+
+
+def _date(value: str) -> datetime:
+    try:
+        return parsedate_to_datetime(value)
+    except ValueError:
+        raise refusal("guard-header") from None
+
+
+def _is_one_signature(packets: bytes) -> bool:
+    """Return whether this is one v4 signature packet, of a hash we use, and nothing behind it."""
+    if len(packets) < 8 or len(packets) > 4096:
+        return False
+    match packets[0]:
+        case 0x88:  # old format, one octet of length (RFC 9580 section 4.2.2)
+            start, size = 2, packets[1]
+        case 0x89:
+            start, size = 3, int.from_bytes(packets[1:3], "big")
+        case 0xC2 if packets[1] < 192:  # new format (RFC 9580 section 4.2.1)
+            start, size = 2, packets[1]
+        case 0xC2 if packets[1] < 224:
+            start, size = 3, ((packets[1] - 192) << 8) + packets[2] + 192
+        case _:
+            return False
+    body = packets[start:]
+    return len(body) == size and body[:2] == b"\x04\x00" and body[3] in _MICALG
+
+
+def _micalg(packets: bytes) -> str:
+    """Return the ``micalg`` of a signature that ``_is_one_signature`` took."""
+    start = 2 if packets[0] == 0x88 or (packets[0] == 0xC2 and packets[1] < 192) else 3
+    return _MICALG[packets[start + 3]]
