@@ -1,0 +1,187 @@
+"""How is a draft written in Markdown so that nothing in it acts?  For GitLab and for GitHub.
+
+Untrusted text stands in a fence of backticks that is longer than any run in it, with the fixed info
+string ``text``, each line indented by one blank.  So no line can close the fence, and none begins
+with ``/``: that holds for parsers (CommonMark 0.31 section 4.5) and for the regular expressions by
+which older GitLabs looked for quick actions.  Each untrusted part has a fence of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from secbridge.model.issue import (
+    Block,
+    CommentDraft,
+    Facts,
+    Heading,
+    IssueDraft,
+    Paragraph,
+    Untrusted,
+)
+from secbridge.rules.drafting.untrusted import longest_run, visible
+
+TOLD = "<!-- secbridge:told -->"
+"""A line of its own in a text that holds the report; a mail's lines, indented, never say it."""
+
+_PLAIN_WORDS = re.compile(r"[A-Za-z ,.;:()'-]+")
+_FENCE = "`"
+_PLACEHOLDER = "A mail to this case arrived."
+
+
+def issue_marker(marker: str) -> str:
+    """Return the last line of an issue's text, by which it is found again."""
+    return f"<!-- secbridge:report={marker} -->"
+
+
+def comment_marker(marker: str) -> str:
+    """Return the last line of a comment's text."""
+    return f"<!-- secbridge:comment={marker} -->"
+
+
+def says(text: str, line: str) -> bool:
+    """Return whether ``text`` has this very line, at the left margin (so that no mail said it)."""
+    return line in text.replace("\r\n", "\n").split("\n")
+
+
+def untold_issue(draft: IssueDraft, marker: str) -> str:
+    """Return what an issue says before it is proven confidential: header and marker only."""
+    return "\n\n".join([*(render(block) for block in draft.header), issue_marker(marker)])
+
+
+def told_issue(
+    draft: IssueDraft, marker: str, *, limit: int, notes: Sequence[Paragraph] = ()
+) -> str:
+    """Return the whole text of an issue, at most ``limit`` octets of UTF-8; what is cut says so."""
+    blocks = (*draft.header, *notes, *draft.report)
+    return _fitted(blocks, [TOLD, issue_marker(marker)], limit=limit, raw=draft.raw_command)
+
+
+def told_comment(draft: CommentDraft, marker: str, *, limit: int) -> str:
+    """Return the whole text of a comment, at most ``limit`` octets of UTF-8."""
+    return _fitted(draft.blocks, [comment_marker(marker)], limit=limit, raw=draft.raw_command)
+
+
+def untold_comment(marker: str) -> str:
+    """Return what a comment says before it is proven internal."""
+    return f"{_PLACEHOLDER}\n\n{comment_marker(marker)}"
+
+
+def is_untold_comment(text: str) -> bool:
+    """Return whether a comment still says what ``untold_comment`` says."""
+    return text.startswith(_PLACEHOLDER)
+
+
+# ── Blocks ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def render(block: Block) -> str:
+    """Return one block as Markdown that stands between blank lines."""
+    match block:
+        case Paragraph(text):
+            return _sentence(text)
+        case Heading(text):
+            return f"### {_sentence(text)}"
+        case Facts(rows):
+            return _table(rows)
+        case Untrusted():
+            return _untrusted(block)
+        case _:
+            assert_never(block)
+
+
+def fenced(text: str) -> str:
+    """Return ``text``, made visible before, in a fence that nothing in it can close."""
+    fence = _FENCE * max(3, longest_run(text, _FENCE) + 1)
+    body = "\n".join(f" {line}" for line in text.split("\n"))
+    return f"{fence}text\n{body}\n{fence}"
+
+
+def code(text: str) -> str:
+    """Return ``text`` as a code span on one line (CommonMark 0.31 section 6.1)."""
+    line = " ".join(text.split())
+    fence = _FENCE * (longest_run(line, _FENCE) + 1)
+    pad = " " if line.startswith(_FENCE) or line.endswith(_FENCE) else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def _untrusted(block: Untrusted) -> str:
+    label = _sentence(block.label) if block.label else ""
+    body = fenced(visible(block.text))
+    if block.folded:
+        return f"<details><summary>{label or 'Quoted text'}</summary>\n\n{body}\n\n</details>"
+    return f"**{label}**\n\n{body}" if label else body
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    lines = [f"| **{_sentence(name)}** | {_cell(value)} |" for name, value in rows]
+    return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def _cell(value: str) -> str:
+    """Return plain words as they are and everything else as code, where references sleep."""
+    line = " ".join(value.split())
+    if not line or _PLAIN_WORDS.fullmatch(line):
+        return line
+    return code(line).replace("|", "\\|")
+
+
+def _sentence(text: str) -> str:
+    """Return our own sentence on one line that cannot be taken for a quick action or for HTML."""
+    line = " ".join(text.split()).replace("<", "&lt;")
+    return code(line) if line.startswith("/") else line
+
+
+# ── Fitting ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A block made fit to be shown; ``missing`` counts characters of it that can never fit."""
+
+    block: Block
+    missing: int = 0
+
+    def lines(self, cap: int, raw: str) -> list[str]:
+        """Return the block with at most ``cap`` characters of a stranger's, and what was cut."""
+        if not isinstance(self.block, Untrusted):
+            return [render(self.block)]
+        missing = max(0, len(self.block.text) - cap) + self.missing
+        shown = render(replace(self.block, text=self.block.text[:cap]))
+        return [shown, _cut_note(missing, raw)] if missing else [shown]
+
+
+def _fitted(blocks: Sequence[Block], last: Sequence[str], *, limit: int, raw: str) -> str:
+    """Return the blocks whole, or with the longest parts cut until all fits in ``limit`` octets."""
+    pieces = [_piece(block, limit) for block in blocks]
+
+    def text(cap: int) -> str:
+        shown = [line for piece in pieces for line in piece.lines(cap, raw)]
+        return "\n\n".join([*shown, "\n".join(last)])
+
+    fits, too_much = 0, limit + 1
+    if _octets(whole := text(limit)) <= limit:
+        return whole
+    while too_much - fits > 1:
+        middle = (fits + too_much) // 2
+        fits, too_much = (middle, too_much) if _octets(text(middle)) <= limit else (fits, middle)
+    return text(fits)
+
+
+def _piece(block: Block, limit: int) -> _Piece:
+    if not isinstance(block, Untrusted):
+        return _Piece(block)
+    shown = visible(block.text[:limit])[:limit]
+    return _Piece(replace(block, text=shown), missing=max(0, len(block.text) - limit))
+
+
+def _cut_note(missing: int, raw: str) -> str:
+    where = f" The whole mail: {code(raw)}" if raw else ""
+    return f"_Cut here: {missing} more characters do not fit._{where}"
+
+
+def _octets(text: str) -> int:
+    return len(text.encode())

@@ -1,0 +1,287 @@
+"""What does the team read?  A case and its mail become blocks of an issue or of a comment.
+
+The *header* is what may be told before the issue is proven confidential, so it holds nothing that
+the mail said and not even who wrote it.  The *report* holds the rest: what to think of the mail,
+its words, what stood outside its encryption, its files.  Nothing here knows a tracker's dialect.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from secbridge.model.case import Case
+from secbridge.model.delivery import Delivery
+from secbridge.model.issue import (
+    Block,
+    CommentDraft,
+    DraftAttachment,
+    Facts,
+    Heading,
+    IssueDraft,
+    Paragraph,
+    Untrusted,
+)
+from secbridge.model.message import Attachment, Message, Protection
+from secbridge.rules.drafting import words
+from secbridge.rules.drafting.untrusted import single_line, split_trailing_quote
+
+INLINE_LIMIT = 20_000
+"""Characters of one text attachment that are shown in the issue itself."""
+
+INLINE_TOTAL = 100_000
+"""Characters of all text attachments together that are shown in the issue itself."""
+
+LISTED = 20
+"""Attachments that are described one by one; the others are counted."""
+
+SIGNATURES_LISTED = 10
+AUTHORS_LISTED = 10
+
+_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}/[a-z0-9][a-z0-9.+-]{0,60}")
+_TEXT_TYPES = frozenset(
+    {"application/json", "application/xml", "application/x-sh", "application/javascript"}
+)
+
+
+def draft_report(
+    case: Case, delivery: Delivery, message: Message, *, notes: Sequence[str] = ()
+) -> IssueDraft:
+    """Return the issue of a case: neutral title, header without the mail, report with all of it.
+
+    ``notes`` are sentences of our own that stand above the report.
+    """
+    raw = _raw_command(delivery)
+    return IssueDraft(
+        case_id=case.id,
+        title=f"Security report {case.id}",
+        header=(_header(case, delivery),),
+        report=(
+            *(Paragraph(note) for note in notes),
+            *_judgement(delivery, message),
+            *_how_to_answer(case),
+            *_content(case.id, message, raw),
+        ),
+        labels=case.route.labels,
+        assignees=case.route.assignees,
+        due=case.route.due,
+        attachments=_files(case.id, message),
+        raw_command=raw,
+    )
+
+
+def draft_comment(case: Case, delivery: Delivery, message: Message) -> CommentDraft:
+    """Return the comment for a mail that joins a case; it is for the team alone."""
+    raw, prefix = _raw_command(delivery), f"{case.id}-{delivery.id}"
+    facts = (("Delivery", delivery.id), ("Received", _utc(delivery.received_at)))
+    clear = case.must_encrypt and not message.was_encrypted
+    warning = Paragraph("ATTENTION: this mail came in clear, though its thread is encrypted.")
+    return CommentDraft(
+        case_id=case.id,
+        blocks=(
+            Facts(facts),
+            *((warning,) if clear else ()),
+            *_judgement(delivery, message),
+            *_content(prefix, message, raw),
+        ),
+        attachments=_files(prefix, message),
+        raw_command=raw,
+    )
+
+
+# ── What may be told before the proof ────────────────────────────────────────────────────────────
+
+
+def _header(case: Case, delivery: Delivery) -> Facts:
+    linked = (("Same mail, other cases", ", ".join(case.linked)),) if case.linked else ()
+    return Facts(
+        (
+            ("Case", case.id),
+            ("Alias", case.route.alias),
+            ("Received", _utc(delivery.received_at)),
+            ("Due", case.route.due.isoformat()),
+            *linked,
+            ("Delivery", delivery.id),
+            ("What became of it", f"secbridge delivery show {delivery.id}"),
+            ("The mail as it came", _raw_command(delivery)),
+        )
+    )
+
+
+# ── What to think of the mail ────────────────────────────────────────────────────────────────────
+
+
+def _judgement(delivery: Delivery, message: Message) -> tuple[Block, ...]:
+    """Return class, reasons, protection and signatures, and who wrote."""
+    rows: list[tuple[str, str]] = []
+    if delivery.verdict is not None:
+        rows.append(("Class", delivery.verdict.mail_class.value))
+        rows.append(("Because of", ", ".join(delivery.verdict.reasons) or "no rule"))
+    rows.append(("Protection", words.protection(message.protection)))
+    for signature in message.signatures[:SIGNATURES_LISTED]:
+        rows.append(("Signature", words.signature(signature)))
+        rows.append(("Key of the signature", words.fingerprint(signature.fingerprint)))
+    if (more := len(message.signatures) - SIGNATURES_LISTED) > 0:
+        rows.append(("More signatures", str(more)))
+    if message.error or message.notes:
+        codes = (*((message.error,) if message.error else ()), *message.notes)
+        rows.append(("Oddities", ", ".join(codes)))
+    return (Facts(tuple(rows)), *_reporter(message))
+
+
+def _reporter(message: Message) -> tuple[Block, ...]:
+    """Return who wrote, or that nobody says so; the address is a stranger's word."""
+    if message.author is not None:
+        return (Untrusted(single_line(message.author), label="Reporter"),)
+    if not message.authors:
+        return (Facts((("Reporter", "anonymous, the mail names no sender"),)),)
+    shown = "\n".join(single_line(author) for author in message.authors[:AUTHORS_LISTED])
+    return (
+        Facts((("Reporter", "unknown, the mail names several senders"),)),
+        Untrusted(shown, label="Senders that it names"),
+    )
+
+
+def _how_to_answer(case: Case) -> tuple[Block, ...]:
+    if not case.must_encrypt:
+        return ()
+    return (Paragraph("This thread is encrypted: whoever answers by mail must encrypt, too."),)
+
+
+# ── What the mail says ───────────────────────────────────────────────────────────────────────────
+
+
+def _content(prefix: str, message: Message, raw: str) -> tuple[Block, ...]:
+    return (
+        Heading("Mail"),
+        *_cannot_open(message, raw),
+        *_subjects(message),
+        *_text(message.text, silent=message.protection is not Protection.UNDECRYPTABLE),
+        *_outside(message),
+        *_attachments(prefix, message, raw),
+    )
+
+
+def _cannot_open(message: Message, raw: str) -> tuple[Block, ...]:
+    if message.decryption.ok is not False:
+        return ()
+    what = "This is a report that we cannot read" if not message.text else "A part cannot be read"
+    why = words.failure(message.decryption.reason)
+    return (
+        Paragraph(f"{what}: {why}."),
+        Paragraph(f"An operator gets the mail as it came with: {raw}"),
+    )
+
+
+def _subjects(message: Message) -> tuple[Block, ...]:
+    blocks: list[Block] = []
+    if message.subject:
+        blocks.append(Untrusted(single_line(message.subject), label="Subject"))
+    if message.was_encrypted and message.outer_subject not in {"", "...", message.subject}:
+        label = "Subject outside the encryption, which anybody on the way could read and change"
+        blocks.append(Untrusted(single_line(message.outer_subject), label=label))
+    return tuple(blocks)
+
+
+def _text(text: str, *, silent: bool) -> tuple[Block, ...]:
+    """Return the words of the mail; a trailing quote is folded away, never cut."""
+    if not text.strip():
+        return (Paragraph("The mail has no text."),) if silent else ()
+    own, quote = split_trailing_quote(text.replace("\r\n", "\n"))
+    shown = Untrusted(own.strip("\n"), label="Text")
+    if not quote:
+        return (shown,)
+    return (shown, Untrusted(quote.strip("\n"), label="Quoted below it", folded=True))
+
+
+def _outside(message: Message) -> tuple[Block, ...]:
+    if not message.outside_encryption.strip():
+        return ()
+    return (
+        Heading("Outside the encryption"),
+        Paragraph("Anybody on the way could read this, change it, or put it there."),
+        Untrusted(message.outside_encryption, label="Text outside the encryption"),
+    )
+
+
+# ── Its files ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _files(prefix: str, message: Message) -> tuple[DraftAttachment, ...]:
+    return tuple(
+        DraftAttachment(_neutral_name(prefix, number), _media_type(file), file.content)
+        for number, file in enumerate(message.attachments, start=1)
+    )
+
+
+def _attachments(prefix: str, message: Message, raw: str) -> tuple[Block, ...]:
+    """Describe each file, and show it where it is text."""
+    if not message.attachments:
+        return ()
+    blocks: list[Block] = [Heading("Attachments")]
+    room = INLINE_TOTAL
+    for number, file in enumerate(message.attachments[:LISTED], start=1):
+        shown = _shown(file, min(INLINE_LIMIT, room))
+        room -= len(shown or "")
+        blocks += _described(_neutral_name(prefix, number), file, shown)
+    if (more := len(message.attachments) - LISTED) > 0:
+        blocks.append(Paragraph(f"There are {more} more, which are not listed here."))
+    blocks.append(Paragraph(f"The mail with all its parts: {raw}"))
+    return tuple(blocks)
+
+
+def _described(name: str, file: Attachment, shown: str | None) -> list[Block]:
+    rows = [("Attachment", name), ("Type", _media_type(file)), ("Size", f"{file.size} octets")]
+    if file.encrypted:
+        rows.append(("Protection", "came encrypted"))
+    elif file.outside_encryption:
+        rows.append(("Protection", "OUTSIDE the encryption"))
+    blocks: list[Block] = [Facts(tuple(rows))]
+    if file.name:
+        blocks.append(Untrusted(single_line(file.name), label="Name given by the sender"))
+    if shown is not None:
+        blocks.append(Untrusted(shown, label=_content_label(file, shown)))
+    return blocks
+
+
+def _content_label(file: Attachment, shown: str) -> str:
+    whole = len(shown) == len(_decoded(file, 4 * len(shown) + 8))
+    return "Content" if whole else "Content, only its beginning"
+
+
+def _shown(file: Attachment, room: int) -> str | None:
+    """Return what of a text file the issue shows; None when it is no text or no room is left."""
+    if room <= 0 or not _is_text(file) or b"\0" in file.content[: 4 * room]:
+        return None
+    return _decoded(file, 4 * room)[:room]
+
+
+def _decoded(file: Attachment, octets: int) -> str:
+    """Return the first octets as text; what is no UTF-8 is replaced."""
+    return file.content[:octets].decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+def _is_text(file: Attachment) -> bool:
+    media_type = file.media_type.lower()
+    return media_type.startswith("text/") or media_type in _TEXT_TYPES
+
+
+def _media_type(file: Attachment) -> str:
+    media_type = file.media_type.lower()
+    return media_type if _MEDIA_TYPE.fullmatch(media_type) else "application/octet-stream"
+
+
+def _neutral_name(prefix: str, number: int) -> str:
+    return f"{prefix}-{number}.bin"
+
+
+# ── Small change ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _raw_command(delivery: Delivery) -> str:
+    return f"secbridge delivery raw {delivery.id}"
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

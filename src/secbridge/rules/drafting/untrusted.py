@@ -1,0 +1,86 @@
+"""What must happen to a stranger's text before anybody shows it?  It becomes visible, all of it.
+
+Characters that steer a terminal, turn the direction of writing, or hide are written out as
+``⟦U+202E⟧``, so that what a reader sees is what is there.  Nothing is removed.
+"""
+
+from __future__ import annotations
+
+import re
+
+_UNSEEN = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1, all but tab and line feed
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e"  # soft hyphen, joiners, fillers, marks
+    "\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"  # zero width, line ends, bidi controls
+    "\u3164\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"  # fillers, byte order mark, annotations
+    "\ud800-\udfff"  # lone surrogates, which UTF-8 cannot say
+    "\U000e0000-\U000e0fff"  # tags and variation selectors of the hidden plane
+    "]"
+)
+"""Not in it: U+200C and U+200D, which Persian, Indic scripts and emoji need."""
+
+_LINE_ENDS = re.compile("\r\n|\r")
+
+_ATTRIBUTION_LINES = 2
+"""How many lines "On … wrote:" may take above a quote."""
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with LF line ends and every unseen character written out."""
+    return _UNSEEN.sub(_spelled, _LINE_ENDS.sub("\n", text))
+
+
+def single_line(text: str, *, limit: int = 500) -> str:
+    """Return ``text`` visible, on one line, with at most ``limit`` characters and a note if cut."""
+    line = " ".join(visible(text[: limit * 4]).split())
+    if len(line) <= limit and len(text) <= limit * 4:
+        return line
+    return f"{line[:limit]} [cut]"
+
+
+def longest_run(text: str, character: str) -> int:
+    """Return the length of the longest run of ``character``, in linear time."""
+    return max((len(run) for run in re.findall(f"{re.escape(character)}+", text)), default=0)
+
+
+def split_trailing_quote(text: str) -> tuple[str, str]:
+    """Return (own words, trailing quote): the last block of ``>`` lines with its attribution.
+
+    The quote is empty when anything follows it, or when the text is nothing but a quote; then all
+    of it counts as own words.  The two parts together are the whole text, in order.
+    """
+    lines = text.split("\n")
+    end = len(lines)
+    while end > 0 and not lines[end - 1].strip():
+        end -= 1
+    start = end
+    while start > 0 and (lines[start - 1].startswith(">") or not lines[start - 1].strip()):
+        start -= 1
+    if not any(line.startswith(">") for line in lines[start:end]):
+        return text, ""
+    start = _with_attribution(lines, start)
+    if not any(line.strip() for line in lines[:start]):
+        return text, ""
+    return "\n".join(lines[:start]), "\n".join(lines[start:])
+
+
+def _with_attribution(lines: list[str], start: int) -> int:
+    """Return where the quote begins when the lines above it say "On … wrote:" in any language.
+
+    The attribution is one line, or a paragraph of two that a mail program wrapped.
+    """
+    above = start
+    while above > 0 and start - above <= _ATTRIBUTION_LINES and lines[above - 1].strip():
+        above -= 1
+    first = above if start - above <= _ATTRIBUTION_LINES else start - 1
+    return first if _is_attribution(" ".join(lines[first:start])) else start
+
+
+def _is_attribution(line: str) -> bool:
+    """Whether a line ends with a colon and names a date or an address."""
+    return len(line) < 400 and line.rstrip().endswith(":") and bool(re.search(r"[0-9@<]", line))
+
+
+def _spelled(match: re.Match[str]) -> str:
+    return f"⟦U+{ord(match.group()):04X}⟧"

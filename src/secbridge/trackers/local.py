@@ -1,0 +1,337 @@
+"""Where does a team without a tracker keep its issues?  In our own store, sealed to the role key.
+
+The text of an issue, its comments and its attachments are OpenPGP messages before they are
+committed; only the worker and ``secbridge issue show`` open them.  Numbers, labels, people and
+dates stay readable, so that a list needs no key.  The order is that of all trackers: an issue
+stands in the table, empty, until it is read back as confidential and labelled; then it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import uuid4
+
+from secbridge.errors import Deferral, PermanentFault
+from secbridge.model.case import CommentRef, IssueRef
+from secbridge.model.issue import (
+    CommentDraft,
+    DraftAttachment,
+    Finding,
+    IssueChange,
+    IssueDraft,
+    Severity,
+    TrackerEvent,
+)
+from secbridge.model.plaintext import Plaintext
+from secbridge.ports import (
+    Clock,
+    EffectKey,
+    LocalAttachment,
+    LocalComment,
+    LocalIssue,
+    LocalIssues,
+    Tracker,
+)
+from secbridge.rules.drafting import plain
+from secbridge.trackers import telling
+from secbridge.trackers.registry import Sealer, TrackerContext, TrackerSettings
+from secbridge.trackers.telling import Seen, SeenComment
+
+AUTHOR = "secbridge"
+"""The author of comments that came by mail."""
+
+_UNTOLD = b""
+"""The body of an issue that is not proven yet; an OpenPGP message is never empty."""
+
+
+class LocalSettings(TrackerSettings):
+    """The embedded tracker has nothing to set."""
+
+
+class LocalPlugin:
+    """The embedded tracker as a plugin."""
+
+    name = "local"
+    settings_model = LocalSettings
+
+    def create(
+        self,
+        context: TrackerContext,
+        settings: TrackerSettings,
+        project: str,
+    ) -> Tracker:
+        """Return the embedded tracker for one project."""
+        desk = LocalDesk(
+            context.name, project, context.local_issues, context.sealer, clock=context.clock
+        )
+        return LocalTracker(desk)
+
+
+class LocalTracker:
+    """The embedded tracker; see ``ports.Tracker`` for the promises."""
+
+    def __init__(self, desk: LocalDesk) -> None:
+        self._desk = desk
+
+    async def check(self) -> Sequence[Finding]:
+        """Seal a word to the role key, open it again, and count the issues."""
+        desk, word = self._desk, b"secbridge"
+        try:
+            opened = await desk.sealer.unseal(await desk.sealer.seal(word))
+            held = len(await desk.issues.list_issues(project=desk.project))
+        except Deferral as error:
+            mend = getattr(error, "mend", "") or "See what this command says of keys and store."
+            return (Finding(desk.name, Severity.ERROR, error.sentence, mend),)
+        if opened.content != word:
+            mend = "Look at the alias's role keys: this command tests each of them."
+            return (Finding(desk.name, Severity.ERROR, "A sealed word opens as another.", mend),)
+        text = f"Project {desk.project}: {held} issues, sealed to the role key."
+        return (Finding(desk.name, Severity.OK, text),)
+
+    async def ensure_issue(self, key: EffectKey, draft: IssueDraft) -> IssueRef:
+        """Return the one issue with this marker, labelled and told."""
+        return await telling.ensure_issue(self._desk, key, draft, now=self._desk.clock.now())
+
+    async def ensure_comment(
+        self, ref: IssueRef, key: EffectKey, draft: CommentDraft
+    ) -> CommentRef:
+        """Return the one comment with this marker."""
+        return await telling.ensure_comment(self._desk, ref, key, draft, now=self._desk.clock.now())
+
+    async def update(self, ref: IssueRef, change: IssueChange) -> None:
+        """Change people, date, labels or state.  Raises PermanentFault without such an issue."""
+        await self._desk.issues.change_issue(int(ref.id), change, self._desk.clock.now())
+
+    async def events(self, cursor: str | None) -> tuple[Sequence[TrackerEvent], str]:
+        """Return nothing: nobody is told yet of what is done here by hand."""
+        return (), cursor or ""
+
+    async def aclose(self) -> None:
+        """There is nothing to close: the store is somebody else's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDesk:
+    """The verbs of the embedded tracker (see ``telling.Desk``); a body is a sealed text."""
+
+    name: str
+    project: str
+    issues: LocalIssues
+    sealer: Sealer
+    clock: Clock
+    patience: timedelta = timedelta(0)
+    attaching: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def find_issues(self, key: EffectKey) -> Sequence[Seen[bytes]]:
+        """Return the issue with this marker; the store lets there be one at most."""
+        row = await self.issues.find_issue(key.marker)
+        return (self._seen(row),) if row else ()
+
+    async def create_issue(self, key: EffectKey, draft: IssueDraft) -> IssueRef:
+        """Create an empty issue, or return the one that has this marker."""
+        row = await self.issues.create_issue(
+            project=self.project,
+            marker=key.marker,
+            title=draft.title,
+            sealed_body=_UNTOLD,
+            labels=draft.labels,
+            assignees=draft.assignees,
+            due=draft.due,
+            now=self.clock.now(),
+        )
+        return self._ref(row)
+
+    async def read_issue(self, ref: IssueRef) -> Seen[bytes]:
+        """Return the issue as it is now."""
+        return self._seen(await self._row(ref))
+
+    async def secure(self, ref: IssueRef, draft: IssueDraft) -> None:
+        """Add labels that somebody took away; confidential is every issue here."""
+        change = IssueChange(add_labels=draft.labels)
+        await self.issues.change_issue(int(ref.id), change, self.clock.now())
+
+    async def compose(self, key: EffectKey, draft: IssueDraft, seen: Seen[bytes]) -> bytes:
+        """Return the sealed text."""
+        return await self.sealer.seal(plain.issue_text(draft).encode())
+
+    async def tell(self, ref: IssueRef, body: bytes, draft: IssueDraft) -> None:
+        """Commit the sealed text and the sealed attachments together."""
+        sealed = await self._seal_all(ref, draft.attachments)
+        await self.issues.tell_issue(int(ref.id), body, sealed, self.clock.now())
+
+    async def withdraw(self, ref: IssueRef, key: EffectKey, draft: IssueDraft) -> None:
+        """Empty the issue again."""
+        await self.issues.tell_issue(int(ref.id), _UNTOLD, (), self.clock.now())
+
+    async def set_open(self, ref: IssueRef, *, is_open: bool) -> None:
+        """Close or reopen."""
+        await self.issues.change_issue(int(ref.id), IssueChange(open=is_open), self.clock.now())
+
+    async def find_comments(self, ref: IssueRef, key: EffectKey) -> Sequence[SeenComment[bytes]]:
+        """Return the comment with this marker; the store lets there be one at most."""
+        rows = await self.issues.comments(int(ref.id))
+        return tuple(self._seen_comment(ref, row) for row in rows if row.marker == key.marker)
+
+    async def compose_comment(self, key: EffectKey, draft: CommentDraft) -> bytes:
+        """Return the sealed text."""
+        return await self.sealer.seal(plain.comment_text(draft).encode())
+
+    async def create_comment(
+        self, ref: IssueRef, key: EffectKey, draft: CommentDraft, body: bytes | None
+    ) -> CommentRef:
+        """Add attachments, then the comment, so that a comment is never without its files."""
+        if draft.attachments:
+            await self._attach(ref, draft.attachments)
+        row = await self.issues.add_comment(
+            int(ref.id),
+            marker=key.marker,
+            author=AUTHOR,
+            sealed_body=body or _UNTOLD,
+            now=self.clock.now(),
+        )
+        return CommentRef(ref, str(row.id))
+
+    async def read_comment(self, ref: CommentRef) -> SeenComment[bytes]:
+        """Return the comment as it is now."""
+        for row in await self.issues.comments(int(ref.issue.id)):
+            if str(row.id) == ref.id:
+                return self._seen_comment(ref.issue, row)
+        raise _gone("comment")
+
+    async def tell_comment(self, ref: CommentRef, body: bytes) -> None:
+        """Never needed: an issue here is confidential, so its comments are written at once."""
+        raise _gone("placeholder")
+
+    # ── Rows ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _row(self, ref: IssueRef) -> LocalIssue:
+        row = await self.issues.read_issue(int(ref.id))
+        if row is None:
+            raise _gone("issue")
+        return row
+
+    def _ref(self, row: LocalIssue) -> IssueRef:
+        return IssueRef(self.name, row.project, id=str(row.number), number=str(row.number))
+
+    def _seen(self, row: LocalIssue) -> Seen[bytes]:
+        return Seen(
+            ref=self._ref(row),
+            confidential=row.confidential,
+            labels=row.labels,
+            assignees=row.assignees,
+            open=row.open,
+            told=row.sealed_body != _UNTOLD,
+            body=row.sealed_body,
+        )
+
+    def _seen_comment(self, ref: IssueRef, row: LocalComment) -> SeenComment[bytes]:
+        return SeenComment(
+            ref=CommentRef(ref, str(row.id)), internal=True, told=True, body=row.sealed_body
+        )
+
+    async def _attach(self, ref: IssueRef, files: Sequence[DraftAttachment]) -> None:
+        """Add the files whose names the issue does not have; a second call adds nothing."""
+        number = int(ref.id)
+        async with self.attaching:  # the store replaces all attachments of an issue at once
+            row, held = await self._row(ref), await self.issues.attachments(number)
+            names = {attachment.name for attachment in held}
+            sealed = await self._seal_all(ref, [file for file in files if file.name not in names])
+            await self.issues.tell_issue(
+                number, row.sealed_body, (*held, *sealed), self.clock.now()
+            )
+
+    async def _seal_all(
+        self, ref: IssueRef, files: Sequence[DraftAttachment]
+    ) -> tuple[LocalAttachment, ...]:
+        return tuple([await self._seal_one(ref, file) for file in files])
+
+    async def _seal_one(self, ref: IssueRef, file: DraftAttachment) -> LocalAttachment:
+        return LocalAttachment(
+            id=0,
+            number=int(ref.id),
+            name=file.name,
+            media_type=file.media_type,
+            size=len(file.content),
+            sealed=await self.sealer.seal(file.content),
+        )
+
+
+def _gone(what: str) -> PermanentFault:
+    return PermanentFault(
+        f"local-{what}-missing",
+        f"The embedded tracker has no such {what}.",
+        setting="daemon.state_dir",
+        mend="See whether the store is the one that the case was filed in.",
+    )
+
+
+# ── For the command line: what a person sees and writes ──────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OpenedComment:
+    """A comment with its text."""
+
+    comment: LocalComment
+    text: str
+
+    def __repr__(self) -> str:
+        return f"OpenedComment({self.comment.id})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OpenedIssue:
+    """An issue with its text and comments; attachments stay sealed until one is asked for."""
+
+    issue: LocalIssue
+    text: str
+    comments: tuple[OpenedComment, ...]
+    attachments: tuple[LocalAttachment, ...]
+
+    def __repr__(self) -> str:
+        return f"OpenedIssue({self.issue.number})"
+
+
+async def open_issue(issues: LocalIssues, sealer: Sealer, number: int) -> OpenedIssue | None:
+    """Return an issue as the team may read it, or None.  Raises Deferral."""
+    row = await issues.read_issue(number)
+    if row is None:
+        return None
+    return OpenedIssue(
+        issue=row,
+        text=await _text(sealer, row.sealed_body),
+        comments=tuple(
+            [
+                OpenedComment(comment, await _text(sealer, comment.sealed_body))
+                for comment in await issues.comments(number)
+            ]
+        ),
+        attachments=tuple(await issues.attachments(number)),
+    )
+
+
+async def open_attachment(sealer: Sealer, attachment: LocalAttachment) -> Plaintext:
+    """Return the octets of an attachment."""
+    return await sealer.unseal(attachment.sealed)
+
+
+async def write_comment(
+    issues: LocalIssues, sealer: Sealer, number: int, *, author: str, text: str, clock: Clock
+) -> LocalComment:
+    """Add what a person of the team wrote.  Raises Deferral."""
+    sealed = await sealer.seal(text.encode())
+    return await issues.add_comment(
+        number, marker=str(uuid4()), author=author, sealed_body=sealed, now=clock.now()
+    )
+
+
+async def _text(sealer: Sealer, sealed: bytes) -> str:
+    if sealed == _UNTOLD:
+        return "(The report is not here yet: the issue is being filed.)\n"
+    return (await sealer.unseal(sealed)).content.decode("utf-8", "replace")
+
+
+plugin = LocalPlugin()

@@ -1,0 +1,174 @@
+"""Which trackers are there, and what must one bring along?  Plugins, found by entry point.
+
+A tracker is one object, named in the entry point group ``secbridge.trackers``; the built-in ones
+are registered just as a third party's is::
+
+    [project.entry-points."secbridge.trackers"]
+    gitlab = "secbridge.trackers.gitlab:plugin"
+
+It has three things (``TrackerPlugin``):
+
+``name``
+    what stands in ``kind = "…"``; the same as the entry point's name.
+``settings_model``
+    a subclass of ``TrackerSettings`` for its own table ``[trackers.NAME]``, without ``kind``.
+    Secrets stand there by reference only (``token_credential = "gitlab_token"``), and are asked of
+    the context by their stem when needed (``context.secret("token")``).
+``create(context, settings, project)``
+    returns a ``secbridge.ports.Tracker`` for one project.  It may be called often, must not touch
+    the network, and is the first place where a client library may be imported: through
+    ``library``, so that a missing one names the extra that brings it.
+
+An adapter maps every exception of its library at its own door, never shows ``str(exc)`` of one, and
+leaves the order of creating, proving and telling to ``secbridge.trackers.telling``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Annotated, Protocol
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from secbridge.errors import PermanentFault, SecbridgeError
+from secbridge.model.plaintext import Plaintext, Secret
+from secbridge.ports import CannotEncrypt, Clock, LocalIssues, OpenPGP, Tracker
+
+GROUP = "secbridge.trackers"
+
+
+class UnknownTracker(SecbridgeError):  # noqa: N818 - it says what is the matter, as in errors.py
+    """No installed plugin has this name; the text lists those that there are."""
+
+
+class MissingLibrary(SecbridgeError):  # noqa: N818 - as above
+    """The plugin's client library is not installed; the text names the extra that brings it."""
+
+
+class TrackerSettings(BaseModel):
+    """The options of a ``[trackers.NAME]`` table, all but ``kind``; a plugin adds its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _duration(value: object) -> object:
+    """Return the time that a text such as ``30s`` names; pydantic judges everything else."""
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d{1,9}(?:\.\d+)?) ?(\w+)", value)):
+        if (unit := _UNITS.get(match[2])) is None:
+            raise ValueError(f'write a text such as "30s"; units are {", ".join(_UNITS)}')
+        return timedelta(seconds=float(match[1]) * unit)
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+"""The type of a plugin's option that is a time: seconds, or a text such as ``30s`` or ``5m``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """Seals to the role keys of an alias, and opens again; plaintext stays in memory."""
+
+    openpgp: OpenPGP
+    recipients: tuple[str, ...]
+
+    async def seal(self, content: bytes) -> bytes:
+        """Return ``content`` encrypted to the role keys.  Raises PermanentFault if it cannot."""
+        try:
+            return await self.openpgp.seal(content, recipients=self.recipients)
+        except CannotEncrypt as exc:
+            raise PermanentFault(
+                f"role-key-{exc.code}",
+                "The alias's own key cannot be used to seal.",
+                setting="role_keys",
+                mend="Renew or replace the role key; `secbridge check` says what is wrong with it.",
+            ) from None
+
+    async def unseal(self, sealed: bytes) -> Plaintext:
+        """Open what ``seal`` made; failing to is a Deferral."""
+        return await self.openpgp.unseal(sealed)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerContext:
+    """What the daemon lends to a tracker: values and ports, never the settings as a whole.
+
+    ``name`` is NAME of ``[trackers.NAME]``.  ``secret("token")`` returns what ``token_credential``
+    or ``token_file`` of that table names; it is asked when needed, so that a mended secret is taken
+    without a restart, and raises ConfigError.  ``labels`` and ``assignees`` are what the aliases
+    that file here ask for; ``check()`` looks at them.
+    """
+
+    name: str
+    secret: Callable[[str], Secret]
+    local_issues: LocalIssues
+    sealer: Sealer
+    clock: Clock
+    labels: tuple[str, ...] = ("Security",)
+    assignees: tuple[str, ...] = ()
+
+
+class TrackerPlugin(Protocol):
+    """The object that an entry point names."""
+
+    @property
+    def name(self) -> str:
+        """What stands in ``kind``."""
+        ...
+
+    @property
+    def settings_model(self) -> type[TrackerSettings]:
+        """The type of the plugin's own table."""
+        ...
+
+    def create(self, context: TrackerContext, settings: TrackerSettings, project: str) -> Tracker:
+        """Return the tracker for one project.  Raises MissingLibrary; touches no network."""
+        ...
+
+
+def names() -> Sequence[str]:
+    """Return the names of the installed plugins, sorted; none of them is imported."""
+    return sorted({entry.name for entry in _installed()})
+
+
+def plugin(name: str) -> TrackerPlugin:
+    """Import one plugin and return it.  Raises UnknownTracker, or MissingLibrary."""
+    for entry in _installed():
+        if entry.name == name:
+            return _import(entry)
+    raise UnknownTracker(
+        f"no tracker of kind {name!r} is installed; there are: {', '.join(names())}"
+    )
+
+
+def library(module: str, *, extra: str) -> ModuleType:
+    """Import a client library for an adapter.  Raises MissingLibrary, which names the extra."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError:
+        raise MissingLibrary(
+            f"trackers of kind {extra!r} need a library that is not installed; "
+            f"mend: pip install 'secbridge[{extra}]'"
+        ) from None
+
+
+def _installed() -> Sequence[EntryPoint]:
+    return tuple(entry_points(group=GROUP))
+
+
+def _import(entry: EntryPoint) -> TrackerPlugin:
+    try:
+        found: TrackerPlugin = entry.load()
+    except ModuleNotFoundError:
+        raise MissingLibrary(
+            f"the tracker plugin {entry.name!r} needs a library that is not installed"
+        ) from None
+    return found
