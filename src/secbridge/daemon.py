@@ -1,0 +1,393 @@
+"""How are the rooms joined, and how does the house start and stop?  The one place that knows all.
+
+``open_house`` builds the rooms from the settings; ``run`` lets mail in and work go on until a
+signal says stop.  The commands for operators open the same house without letting anybody in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from time import perf_counter
+from typing import assert_never
+
+from secbridge import __version__, logs, maillog, systemd
+from secbridge.errors import ConfigError, PermanentFault
+from secbridge.intake import Endpoint, IntakeLimits, Listener, MailProtocol
+from secbridge.model.alias import Alias
+from secbridge.model.case import Route
+from secbridge.openpgp import GnuPG
+from secbridge.outbound import MailGuard, SmtpSubmission, TemplateWording
+from secbridge.pipeline.examining import Examiner
+from secbridge.pipeline.replying import Answering
+from secbridge.pipeline.sending import Sender
+from secbridge.pipeline.steps import Steps
+from secbridge.pipeline.waiting import RetryPolicy
+from secbridge.pipeline.worker import Worker, WorkerLimits, keep_working
+from secbridge.ports import Tracker
+from secbridge.settings import Settings
+from secbridge.settings.written import FdEndpoint, TcpEndpoint, UnixEndpoint
+from secbridge.store import Store
+from secbridge.trackers import registry
+
+POLL = 1.0
+"""Seconds that a worker sleeps at most before it asks what is due; a commit wakes it at once."""
+
+BUSY_PAUSE = 1.0
+"""Seconds to wait when the store is busy."""
+
+EXIT_KILLED = 128 + signal.SIGTERM
+"""Exit status after a second SIGTERM."""
+
+
+class SystemClock:
+    """The present, from the system."""
+
+    def now(self) -> datetime:
+        """Return the present in UTC."""
+        return datetime.now(UTC)
+
+
+# ── Building ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The rooms, joined.  ``trackers`` are keyed by (tracker name, project)."""
+
+    settings: Settings
+    clock: SystemClock
+    aliases: Mapping[str, Alias]
+    store: Store
+    openpgp: GnuPG
+    examiner: Examiner
+    answering: Answering
+    guard: MailGuard
+    submission: SmtpSubmission
+    trackers: Mapping[tuple[str, str], Tracker]
+    sealers: Mapping[str, registry.Sealer]
+
+    def tracker(self, name: str, project: str) -> Tracker:
+        """Return a tracker of the configuration; PermanentFault when it has none of this name."""
+        found = self.trackers.get((name, project))
+        if found is None:
+            raise PermanentFault(
+                "tracker-not-configured",
+                "The tracker of this case is not in the configuration.",
+                setting="alias.tracker",
+                mend="configure the tracker and project again, or move the case",
+            )
+        return found
+
+    def tracker_of(self, route: Route) -> Tracker:
+        """Return the tracker of a recorded route."""
+        return self.tracker(route.tracker, route.project)
+
+
+@contextlib.asynccontextmanager
+async def open_house(settings: Settings) -> AsyncIterator[House]:
+    """Build the rooms and take them down again.  Raises ConfigError before anything is opened."""
+    clock = SystemClock()
+    aliases = {alias.address: alias for alias in settings.aliases()}
+    secret = settings.installation_secret()
+    if secret is None:
+        raise ConfigError(
+            settings.source,
+            "daemon.installation_secret",
+            "is missing",
+            "name a credential or file for it, or let it be made in the state directory",
+        )
+    key = secret.reveal().encode()
+    wording = TemplateWording(aliases.values())
+    async with contextlib.AsyncExitStack() as stack:
+        openpgp = build_openpgp(settings)
+        stack.push_async_callback(openpgp.aclose)
+        store = await Store.open(settings.daemon.database, clock=clock)
+        stack.push_async_callback(store.aclose)
+        submission = _submission(settings)
+        stack.push_async_callback(submission.aclose)
+        sealers = {
+            address: registry.Sealer(openpgp, alias.role_keys) for address, alias in aliases.items()
+        }
+        trackers = _trackers(settings, tuple(aliases.values()), store, sealers, clock)
+        for tracker in trackers.values():
+            stack.push_async_callback(tracker.aclose)
+        yield House(
+            settings=settings,
+            clock=clock,
+            aliases=aliases,
+            store=store,
+            openpgp=openpgp,
+            examiner=Examiner(
+                openpgp,
+                limits=settings.opening_limits(),
+                policy=settings.triage_policy(),
+                cases=store,
+                secret=key,
+            ),
+            answering=Answering(openpgp, store, wording, secret=key, clock=clock),
+            guard=MailGuard(openpgp, wording, aliases.values(), secret=key),
+            submission=submission,
+            trackers=trackers,
+            sealers=sealers,
+        )
+
+
+def build_openpgp(settings: Settings) -> GnuPG:
+    """Return the room of the role keys."""
+    chosen = settings.openpgp
+    keys = dict.fromkeys(key for alias in settings.aliases() for key in alias.role_keys)
+    return GnuPG(
+        settings.gnupg_home,
+        role_keys=tuple(keys),
+        passphrase=settings.find_secret("openpgp.passphrase"),
+        binary=chosen.gpg,
+        timeout=chosen.timeout.total_seconds(),
+        concurrency=chosen.processes,
+    )
+
+
+def _submission(settings: Settings) -> SmtpSubmission:
+    chosen = settings.submission
+    return SmtpSubmission(
+        host=chosen.host,
+        port=chosen.port,
+        tls=chosen.tls.value,
+        ca_file=chosen.ca_file,
+        username=chosen.username,
+        password=settings.find_secret("submission.password"),
+        timeout=chosen.timeout.total_seconds(),
+        hostname=settings.intake.hostname,
+    )
+
+
+def _trackers(
+    settings: Settings,
+    aliases: Sequence[Alias],
+    store: Store,
+    sealers: Mapping[str, registry.Sealer],
+    clock: SystemClock,
+) -> dict[tuple[str, str], Tracker]:
+    """Return one tracker for each (name, project) that an alias files in."""
+    trackers: dict[tuple[str, str], Tracker] = {}
+    for alias in aliases:
+        place = (alias.tracker, alias.project)
+        if place in trackers:
+            continue
+        neighbours = [other for other in aliases if (other.tracker, other.project) == place]
+        plugin = registry.plugin(settings.tracker_kind(alias.tracker))
+        context = registry.TrackerContext(
+            name=alias.tracker,
+            secret=partial(settings.tracker_secret, alias.tracker),
+            local_issues=store,
+            sealer=sealers[alias.address],
+            clock=clock,
+            labels=tuple(dict.fromkeys(label for other in neighbours for label in other.labels)),
+            assignees=tuple(dict.fromkeys(who for other in neighbours for who in other.assignees)),
+        )
+        options = settings.tracker_settings(alias.tracker, plugin)
+        trackers[place] = plugin.create(context, options, alias.project)
+    return trackers
+
+
+# ── Running ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def run(settings: Settings, *, listen: bool = True, work: bool = True) -> int:
+    """Run the daemon in the foreground until a signal says stop, and return the exit status."""
+    logs.configure(settings.daemon.log_format, settings.daemon.log_level)
+    return asyncio.run(_run(settings, listen=listen, work=work))
+
+
+async def _run(settings: Settings, *, listen: bool, work: bool) -> int:
+    began = perf_counter()
+    stopping = asyncio.Event()
+    _stop_at_signals(stopping)
+    async with open_house(settings) as house:
+        listener = _listener(house) if listen else None
+        endpoints = await _open_doors(settings, listener) if listener else ()
+        loops = _start_work(house, stopping) if work else ()
+        took_ms = round((perf_counter() - began) * 1000)
+        maillog.started(__version__, endpoints, len(house.aliases), took_ms)
+        systemd.ready(f"taking mail for {len(house.aliases)} aliases")
+        healthy = await _until_stopped(stopping, loops)
+        systemd.stopping()
+        if listener is not None:
+            await listener.drain(settings.daemon.stop_timeout.total_seconds())
+        await _finish(loops, settings.daemon.stop_timeout)
+        if work:
+            await house.store.release_leases()
+    maillog.stopped()
+    return 0 if healthy else 1
+
+
+def _stop_at_signals(stopping: asyncio.Event) -> None:
+    """Stop in order at the first signal, and leave at once at the second."""
+
+    def stop(number: signal.Signals) -> None:
+        if stopping.is_set():
+            os._exit(EXIT_KILLED)
+        maillog.stopping(number.name)
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+
+
+def _listener(house: House) -> Listener:
+    chosen = house.settings.intake
+    return Listener(
+        house.store,
+        [house.settings.postmaster, *house.aliases],
+        hostname=chosen.hostname,
+        clock=house.clock,
+        limits=IntakeLimits(
+            connections=chosen.max_connections,
+            connections_per_peer=chosen.max_connections_per_client,
+            recipients=chosen.max_recipients,
+            message_size=chosen.max_size,
+            memory=max(chosen.max_bytes_in_flight, chosen.max_size),
+            idle=chosen.command_timeout,
+            data_time=chosen.data_timeout,
+        ),
+        tls=_tls(house.settings),
+        require_tls=chosen.require_tls,
+        networks=chosen.allowed_networks,
+    )
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """Return the context for STARTTLS, or None.  Raises ConfigError for a pair that does not fit."""
+    chosen = settings.intake
+    if chosen.tls_certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(chosen.tls_certificate, settings.secret_path("intake.tls_key"))
+    except (OSError, ssl.SSLError):
+        raise ConfigError(
+            settings.source,
+            "intake.tls_certificate",
+            "and its private key cannot be read, or do not belong together",
+            "give a PEM certificate chain and the PEM private key that it was made for",
+        ) from None
+    return context
+
+
+async def _open_doors(settings: Settings, listener: Listener) -> Sequence[str]:
+    """Open all endpoints and return their names.  Raises ConfigError for one that cannot be had."""
+    chosen = settings.intake
+    wanted = [_endpoint(MailProtocol.SMTP, place) for place in chosen.smtp]
+    wanted += [_endpoint(MailProtocol.LMTP, place) for place in chosen.lmtp]
+    try:
+        await listener.start(wanted)
+    except OSError as error:
+        raise ConfigError(
+            settings.source,
+            "intake.smtp, intake.lmtp",
+            f"one of them cannot be opened ({error.strerror or type(error).__name__})",
+            "choose a free port or path that this user may open",
+        ) from None
+    return [str(endpoint) for endpoint in listener.addresses]
+
+
+def _endpoint(protocol: MailProtocol, place: TcpEndpoint | UnixEndpoint | FdEndpoint) -> Endpoint:
+    match place:
+        case TcpEndpoint(host, port):
+            return Endpoint(protocol, host=host, port=port)
+        case UnixEndpoint(path):
+            return Endpoint(protocol, path=str(path))
+        case FdEndpoint(number):
+            return Endpoint(protocol, fd=number)
+        case _:
+            assert_never(place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """A loop of work and how to let its hands finish."""
+
+    task: asyncio.Task[None]
+    crew: Worker | Sender
+
+
+def _start_work(house: House, stopping: asyncio.Event) -> Sequence[_Loop]:
+    """Start the loop that carries deliveries and the loop that sends mail."""
+    settings, store = house.settings, house.store
+    steps = Steps(
+        deliveries=store,
+        cases=store,
+        examiner=house.examiner,
+        answering=house.answering,
+        aliases=house.aliases,
+        find_tracker=house.tracker,
+    )
+    worker = Worker(
+        steps,
+        store,
+        clock=house.clock,
+        limits=WorkerLimits(settings.daemon.workers, deaths=settings.retry.quarantine_after),
+        retry=RetryPolicy(settings.retry.first, settings.retry.maximum),
+    )
+    sender = Sender(
+        store,
+        house.guard,
+        house.submission,
+        clock=house.clock,
+        retry=RetryPolicy(settings.submission.retry_first, settings.submission.retry_maximum),
+        concurrency=settings.daemon.workers,
+        deaths=settings.retry.quarantine_after,
+    )
+    return [
+        _Loop(asyncio.create_task(_keep_working(worker, store.wait_for_work, stopping)), worker),
+        _Loop(
+            asyncio.create_task(_keep_working(sender, store.wait_for_outgoing, stopping)), sender
+        ),
+    ]
+
+
+async def _keep_working(
+    crew: Worker | Sender,
+    wait_for_work: Callable[[float], Awaitable[bool]],
+    stopping: asyncio.Event,
+) -> None:
+    await keep_working(
+        crew.work_once,
+        freed=crew.idle,
+        wait_for_work=lambda: wait_for_work(POLL),
+        stopping=stopping,
+        pause=lambda: asyncio.sleep(BUSY_PAUSE),
+    )
+
+
+async def _until_stopped(stopping: asyncio.Event, loops: Sequence[_Loop]) -> bool:
+    """Wait for a signal, or for a loop that ended by itself; return whether it was the signal."""
+    signalled = asyncio.create_task(stopping.wait())
+    done, _ = await asyncio.wait(
+        {signalled, *(loop.task for loop in loops)}, return_when=asyncio.FIRST_COMPLETED
+    )
+    signalled.cancel()
+    for task in done - {signalled}:
+        error = task.exception()
+        maillog.fault("daemon", type(error).__name__ if error else "loop-ended")
+    healthy = stopping.is_set()
+    stopping.set()
+    return healthy
+
+
+async def _finish(loops: Sequence[_Loop], patience: timedelta) -> None:
+    """Let the rooms in use finish; what is not over in time is resumed after the next start."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience.total_seconds()):
+            await asyncio.gather(*(loop.task for loop in loops), return_exceptions=True)
+            for loop in loops:
+                await loop.crew.finish()

@@ -1,0 +1,1 @@
+"""The story of one message: decide with the rules, act through the ports."""

@@ -1,0 +1,310 @@
+"""What happens to one delivery, room by room?  Read aloud, this file is the story of the map.
+
+Each step takes the delivery from one listed state to the next and records it before it returns.
+All that is plaintext lives in the ``Trip`` in memory; after a restart it is derived again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from time import perf_counter
+from typing import assert_never
+
+from secbridge import maillog
+from secbridge.errors import Deferral
+from secbridge.model.alias import Alias
+from secbridge.model.case import Case, IssueRef, MailClass
+from secbridge.model.delivery import (
+    Answered,
+    Attempted,
+    Commented,
+    Delivery,
+    Filed,
+    Finished,
+    Judged,
+    Move,
+    Opened,
+    Routed,
+    SetAside,
+    State,
+    Withheld,
+)
+from secbridge.model.envelope import Target
+from secbridge.model.issue import CommentDraft, Paragraph
+from secbridge.pipeline.examining import Examined, Examiner
+from secbridge.pipeline.replying import Answering, NoAnswer
+from secbridge.ports import Cases, Deliveries, EffectKey, Tracker
+from secbridge.rules.drafting import draft_comment, draft_report
+from secbridge.rules.routing import route
+
+FindTracker = Callable[[str, str], Tracker]
+"""(tracker name, project) → the tracker; raises Deferral when none is configured."""
+
+
+@dataclass(slots=True, repr=False)
+class Trip:
+    """A delivery under way, with what was derived from its bytes and is never stored.
+
+    ``earlier`` is when an attempt of an earlier trip began whose outcome nobody knows.
+    """
+
+    delivery: Delivery
+    alias: Alias
+    earlier: datetime | None
+    examined: Examined | None = None
+    attempted: bool = False
+
+
+class Steps:
+    """One coroutine for each room."""
+
+    def __init__(
+        self,
+        *,
+        deliveries: Deliveries,
+        cases: Cases,
+        examiner: Examiner,
+        answering: Answering,
+        aliases: Mapping[str, Alias],
+        find_tracker: FindTracker,
+    ) -> None:
+        self._deliveries = deliveries
+        self._cases = cases
+        self._examiner = examiner
+        self._answering = answering
+        self._aliases = aliases
+        self._find_tracker = find_tracker
+
+    async def carry(self, delivery: Delivery) -> Delivery:
+        """Carry a delivery as far as it goes: to an answer that waits, or to its end."""
+        trip = Trip(delivery, self._alias(delivery.alias), earlier=delivery.attempted_at)
+        while (step := self._next(trip.delivery.state)) is not None:
+            await step(trip)
+        return trip.delivery
+
+    def _next(self, state: State) -> Callable[[Trip], Awaitable[None]] | None:
+        match state:
+            case State.RECEIVED | State.OPENED | State.JUDGED:
+                return self._open_and_judge
+            case State.ROUTED:
+                return self._file
+            case State.FILED | State.COMMENTED:
+                return self._answer
+            case State.WITHHELD:
+                return self._finish
+            case State.ANSWERED | State.SET_ASIDE | State.DONE | State.DEFERRED | State.QUARANTINED:
+                return None
+            case _:
+                assert_never(state)
+
+    # ── openpgp, mail, triage, routing ────────────────────────────────────────────────────────────
+
+    async def _open_and_judge(self, trip: Trip) -> None:
+        """Open the mail, give it a class and a route, and record all three in one commit."""
+        examined = await self._examined(trip)
+        chosen = route(trip.alias, examined.verdict, trip.delivery.received_at)
+        state = trip.delivery.state
+        moves: list[Move] = []
+        if state is State.RECEIVED:
+            moves.append(Opened(examined.message.protection))
+        if state in {State.RECEIVED, State.OPENED}:
+            moves.append(Judged(examined.verdict))
+        moves += [Routed(chosen), Attempted("file")]
+        delivery = await self._deliveries.record(trip.delivery.id, *moves)
+        trip.attempted = True
+        maillog.judged(
+            delivery.id, examined.verdict.mail_class, examined.verdict.reasons, took_ms=0
+        )
+        maillog.routed(delivery.id, chosen.tracker, chosen.project, took_ms=0)
+        trip.delivery = delivery
+
+    async def _examined(self, trip: Trip) -> Examined:
+        """Return message, verdict and thread, derived from the raw bytes once a trip."""
+        if trip.examined is not None:
+            return trip.examined
+        began = perf_counter()
+        delivery = trip.delivery
+        raw = await self._deliveries.content(delivery.id)
+        examined = await self._examiner.examine(
+            raw,
+            alias=trip.alias,
+            reverse_path=delivery.reverse_path,
+            target=Target(
+                recipient=delivery.recipient,
+                alias=delivery.alias,
+                token=delivery.token,
+                outgoing=delivery.outgoing,
+            ),
+        )
+        message = examined.message
+        maillog.opened(delivery.id, message.protection, len(message.layers), took_ms=_ms(began))
+        trip.examined = examined
+        return examined
+
+    # ── trackers ──────────────────────────────────────────────────────────────────────────────────
+
+    async def _file(self, trip: Trip) -> None:
+        """Make the mail an issue, a comment, a silent entry of its case, or set it aside."""
+        examined = await self._examined(trip)
+        if not trip.attempted:
+            trip.delivery = await self._deliveries.record(trip.delivery.id, Attempted("file"))
+        verdict, case = trip.delivery.verdict or examined.verdict, examined.case
+        match verdict.mail_class:
+            case MailClass.SPAM:
+                await self._set_aside(trip, verdict.reasons[0])
+            case MailClass.OWN if case is not None:
+                await self._note(trip, case)
+            case MailClass.FOLLOW_UP | MailClass.BOUNCE | MailClass.AUTO_REPLY if case is not None:
+                await self._comment(trip, case)
+            case (
+                MailClass.REPORT
+                | MailClass.OTHER
+                | MailClass.UNDECRYPTABLE
+                | MailClass.OWN
+                | MailClass.FOLLOW_UP
+                | MailClass.BOUNCE
+                | MailClass.AUTO_REPLY
+            ):
+                await self._open_issue(trip)
+            case _:
+                assert_never(verdict.mail_class)
+
+    async def _open_issue(self, trip: Trip) -> None:
+        """Open a case and its confidential issue, once."""
+        began = perf_counter()
+        delivery, message = trip.delivery, (await self._examined(trip)).message
+        if delivery.route is None:
+            raise Deferral("no-route", "The delivery has no recorded route.", alarm=True)
+        case = await self._cases.open_case(
+            delivery.id,
+            delivery.route,
+            reporter=message.author,
+            must_encrypt=message.was_encrypted,
+        )
+        tracker = self._find_tracker(case.route.tracker, case.route.project)
+        key = EffectKey(case.marker, attempted_at=trip.earlier)
+        issue = case.issue or await tracker.ensure_issue(key, draft_report(case, delivery, message))
+        delivery = await self._deliveries.record(delivery.id, Filed(case.id, issue))
+        maillog.filed(delivery.id, case.id, issue.tracker, issue.number, took_ms=_ms(began))
+        trip.delivery = delivery
+
+    async def _comment(self, trip: Trip, case: Case) -> None:
+        """Add the mail to the issue of its case, once."""
+        began = perf_counter()
+        delivery, message = trip.delivery, (await self._examined(trip)).message
+        if message.was_encrypted and not case.must_encrypt:
+            await self._cases.require_encryption(case.id)
+        issue = _filed_issue(case)
+        tracker = self._find_tracker(issue.tracker, issue.project)
+        key = EffectKey(_marker(case, delivery.id), attempted_at=trip.earlier)
+        comment = await tracker.ensure_comment(issue, key, draft_comment(case, delivery, message))
+        delivery = await self._deliveries.record(delivery.id, Commented(case.id, comment.id))
+        maillog.commented(delivery.id, case.id, took_ms=_ms(began))
+        trip.delivery = delivery
+
+    async def _note(self, trip: Trip, case: Case) -> None:
+        """File our own mail silently: the journal of its case says that the copy came back."""
+        delivery = await self._deliveries.record(trip.delivery.id, Commented(case.id, "journal"))
+        maillog.commented(delivery.id, case.id, took_ms=0)
+        trip.delivery = delivery
+
+    async def _set_aside(self, trip: Trip, why: str) -> None:
+        """List the mail, and wait for a person."""
+        delivery = await self._deliveries.record(trip.delivery.id, SetAside(why))
+        maillog.set_aside(delivery.id, why)
+        trip.delivery = delivery
+
+    # ── reply ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def _answer(self, trip: Trip) -> None:
+        """Build the answers and store them, or record why there is none."""
+        began = perf_counter()
+        examined = await self._examined(trip)
+        delivery = trip.delivery
+        case = await self._case_of(delivery)
+        await self._show_links(case)
+        answer = await self._answering.answer(
+            delivery=delivery,
+            case=case,
+            message=examined.message,
+            alias=self._alias(case.route.alias),
+        )
+        if isinstance(answer, NoAnswer):
+            moves = (Withheld(answer.why), Finished())
+            trip.delivery = await self._deliveries.record(delivery.id, *moves)
+            maillog.withheld(delivery.id, case.id, answer.why)
+            maillog.done(delivery.id)
+            return
+        trip.delivery = await self._deliveries.record(delivery.id, Answered(answer))
+        kinds = [mail.kind.value for mail in answer]
+        maillog.answered(delivery.id, case.id, kinds, took_ms=_ms(began))
+
+    async def _finish(self, trip: Trip) -> None:
+        """Nothing is left to do."""
+        delivery = await self._deliveries.record(trip.delivery.id, Finished())
+        maillog.done(delivery.id)
+        trip.delivery = delivery
+
+    async def _show_links(self, case: Case) -> None:
+        """Tell the team of other cases of the same mail: the earlier issue names the later case.
+
+        The later issue names the earlier case in its own header, which was drafted after it.
+        """
+        for other_id in case.linked:
+            earlier, later = case, await self._cases.get_case(other_id)
+            if later is None:
+                continue
+            if later.opened_at < case.opened_at or later.id < case.id:
+                earlier, later = later, case
+            if earlier.issue is None:
+                continue  # it will find the later case itself when it comes to this step
+            tracker = self._find_tracker(earlier.issue.tracker, earlier.issue.project)
+            await tracker.ensure_comment(
+                earlier.issue,
+                EffectKey(_marker(earlier, later.id), attempted_at=earlier.opened_at),
+                CommentDraft(
+                    earlier.id,
+                    (
+                        Paragraph(
+                            f"The same mail also opened case {later.id} ({later.route.alias})."
+                        ),
+                    ),
+                ),
+            )
+
+    # ── small change ──────────────────────────────────────────────────────────────────────────────
+
+    def _alias(self, address: str) -> Alias:
+        alias = self._aliases.get(address)
+        if alias is None:
+            raise Deferral(
+                "alias-not-configured",
+                "The alias of this delivery is not in the configuration.",
+                alarm=True,
+            )
+        return alias
+
+    async def _case_of(self, delivery: Delivery) -> Case:
+        case = await self._cases.get_case(delivery.case_id) if delivery.case_id else None
+        if case is None:
+            raise Deferral("no-case", "The delivery has no recorded case.", alarm=True)
+        return case
+
+
+def _filed_issue(case: Case) -> IssueRef:
+    """Return the issue of a case, or wait: its first mail may still be on its way there."""
+    if case.issue is None:
+        raise Deferral("case-not-filed", "The case has no issue yet.")
+    return case.issue
+
+
+def _marker(case: Case, effect: str) -> str:
+    """Return the marker of a comment, derived: the same effect has the same name for ever."""
+    return str(uuid.uuid5(uuid.UUID(case.marker), effect))
+
+
+def _ms(began: float) -> int:
+    return round((perf_counter() - began) * 1000)

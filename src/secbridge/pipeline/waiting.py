@@ -1,0 +1,36 @@
+"""How long do we wait before the next try?  Longer each time, never for ever.
+
+The arithmetic is tenacity's; what is durable is only how often we tried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tenacity import RetryCallState, Retrying, wait_random_exponential
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Bounds of the wait: about ``first`` after the first failure, never over ``maximum``."""
+
+    first: timedelta = timedelta(seconds=15)
+    maximum: timedelta = timedelta(hours=1)
+
+    def delay(self, failures: int, *, at_least: timedelta | None = None) -> timedelta:
+        """Return the wait after ``failures`` failures in a row (from 1), with jitter.
+
+        ``at_least`` is what the other side asked for (Retry-After); it is honoured up to a day.
+        """
+        state = RetryCallState(Retrying(), None, (), {})
+        state.attempt_number = max(1, min(failures, 64))
+        wait = wait_random_exponential(
+            multiplier=self.first.total_seconds(),
+            max=self.maximum.total_seconds(),
+            min=self.first.total_seconds() / 2,
+        )
+        delay = timedelta(seconds=wait(state))
+        if at_least is not None:
+            delay = max(delay, min(at_least, timedelta(days=1)))
+        return delay

@@ -1,0 +1,171 @@
+"""Who carries the deliveries, and what if a step fails?
+
+A worker leases what is due, carries each delivery as far as it goes, and turns every failure into
+a listed state: a wait, or a quarantine.  There is one last net, and it quarantines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from secbridge import maillog
+from secbridge.errors import Deferral, IllegalMove, MessageError, OutcomeUnknown, StoreBusy
+from secbridge.model.delivery import Deferred, Delivery, Move, Quarantined
+from secbridge.pipeline.steps import Steps
+from secbridge.pipeline.waiting import RetryPolicy
+from secbridge.ports import Clock, Deliveries
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """How many deliveries at once, how long a lease lasts, after how many deaths a human looks."""
+
+    concurrency: int = 4
+    lease: timedelta = timedelta(minutes=15)
+    deaths: int = 3
+
+
+class Worker:
+    """Carries due deliveries, ``concurrency`` at a time."""
+
+    def __init__(
+        self,
+        steps: Steps,
+        deliveries: Deliveries,
+        *,
+        clock: Clock,
+        limits: WorkerLimits,
+        retry: RetryPolicy,
+    ) -> None:
+        self._steps = steps
+        self._deliveries = deliveries
+        self._clock = clock
+        self._limits = limits
+        self._retry = retry
+        self._crew = Crew(limits.concurrency)
+
+    async def work_once(self) -> int:
+        """Lease what is due, as far as hands are free, start carrying it, and return how many."""
+        free = self._crew.free
+        if free == 0:
+            return 0
+        due = await self._deliveries.claim(self._clock.now(), limit=free, lease=self._limits.lease)
+        for delivery in due:
+            self._crew.start(self.carry(delivery))
+        return len(due)
+
+    async def carry(self, delivery: Delivery) -> None:
+        """Carry one delivery; whatever fails, it ends in a listed state."""
+        try:
+            if delivery.attempts > self._limits.deaths:
+                await self._quarantine(delivery, f"died-{self._limits.deaths}-times")
+                return
+            await self._steps.carry(delivery)
+        except StoreBusy:
+            maillog.fault(
+                "worker", "StoreBusy", delivery=delivery.id
+            )  # the lease runs out by itself
+        except Deferral as error:
+            await self._defer(delivery, error)
+        except MessageError as error:
+            await self._quarantine(delivery, error.code)
+        except Exception as error:  # noqa: BLE001 - the one last net: unknown failures need a human
+            maillog.fault("worker", type(error).__name__, delivery=delivery.id)
+            await self._quarantine(delivery, f"internal-{type(error).__name__}")
+
+    async def _defer(self, delivery: Delivery, error: Deferral) -> None:
+        now = self._clock.now()
+        wait = self._retry.delay(delivery.deferrals + 1, at_least=error.retry_after)
+        sent = isinstance(error, OutcomeUnknown) and error.sent
+        move = Deferred(now + wait, error.code, attempted_at=now if sent else delivery.attempted_at)
+        await self._record(delivery, move)
+        seconds = round(wait.total_seconds())
+        maillog.deferred(delivery.id, error.code, seconds, alarm=error.alarm)
+
+    async def _quarantine(self, delivery: Delivery, why: str) -> None:
+        await self._record(delivery, Quarantined(why))
+        maillog.quarantined(delivery.id, why)
+
+    async def _record(self, delivery: Delivery, move: Move) -> None:
+        try:
+            await self._deliveries.record(delivery.id, move)
+        except (StoreBusy, IllegalMove) as error:
+            # The lease runs out by itself, and the attempt that has no outcome is counted.
+            maillog.fault("worker", type(error).__name__, delivery=delivery.id)
+
+    @property
+    def idle(self) -> asyncio.Event:
+        """An event that is set whenever a hand becomes free."""
+        return self._crew.freed
+
+    async def finish(self) -> None:
+        """Wait for the deliveries under way."""
+        await self._crew.finish()
+
+
+class Crew:
+    """A bounded set of tasks."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.freed = asyncio.Event()
+
+    @property
+    def free(self) -> int:
+        """How many more tasks may start now."""
+        return self._size - len(self._tasks)
+
+    def start(self, work: Awaitable[None]) -> None:
+        """Start one task."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.freed.set()
+
+    async def finish(self) -> None:
+        """Wait until no task is left."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+async def keep_working(
+    work_once: Callable[[], Awaitable[int]],
+    *,
+    freed: asyncio.Event,
+    wait_for_work: Callable[[], Awaitable[bool]],
+    stopping: asyncio.Event,
+    pause: Callable[[], Awaitable[None]],
+) -> None:
+    """Call ``work_once`` whenever there may be work, until ``stopping`` is set.
+
+    Wakes for three reasons: the store changed (or a wait is over), a hand became free, or we stop.
+    A busy store is waited out by ``pause``; it never ends the loop.
+    """
+    while not stopping.is_set():
+        freed.clear()
+        try:
+            started = await work_once()
+        except StoreBusy:
+            maillog.fault("worker", "StoreBusy")
+            await pause()
+            continue
+        if started:
+            continue
+        waits: list[asyncio.Future[bool]] = [
+            asyncio.ensure_future(wait_for_work()),
+            asyncio.ensure_future(freed.wait()),
+            asyncio.ensure_future(stopping.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
