@@ -265,7 +265,7 @@ def _listener(house: House) -> Listener:
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
-    """Return the context for STARTTLS, or None.  Raises ConfigError for a pair that does not fit."""
+    """Return the context for STARTTLS, or None.  Raises ConfigError for a pair that won't fit."""
     chosen = settings.intake
     if chosen.tls_certificate is None:
         return None

@@ -31,7 +31,7 @@ class MessageError(SecbridgeError):
             self.status = status
 
 
-class Deferral(MessageError):
+class Deferral(MessageError):  # noqa: N818 - the map's own word
     """Try again later: the fault is ours or passing, and the message waits, listed (4.y.z).
 
     ``alarm`` says that a person has to mend something; ``retry_after`` is a floor for the wait that
@@ -54,11 +54,11 @@ class Deferral(MessageError):
         self.retry_after = retry_after
 
 
-class Refusal(MessageError):
+class Refusal(MessageError):  # noqa: N818 - the map's own word
     """Never: the same message would fail the same way again (5.y.z)."""
 
 
-class Quarantine(MessageError):
+class Quarantine(MessageError):  # noqa: N818 - the map's own word
     """A human must look; the message is kept, listed, and nothing more happens by itself."""
 
 
@@ -79,7 +79,7 @@ class PermanentFault(Deferral):
 
 
 class OutcomeUnknown(Deferral):
-    """A request went out and its answer did not come back: reconcile by marker, never repeat blindly.
+    """A request went out and its answer did not come back: reconcile, never repeat blindly.
 
     ``sent`` is False when this try only looked for the effect of an earlier one and waits for it.
     """
@@ -108,7 +108,7 @@ class NotConfidential(OutcomeUnknown):
         super().__init__(code, sentence, alarm=True)
 
 
-class IllegalMove(SecbridgeError):
+class IllegalMove(SecbridgeError):  # noqa: N818 - the map's own word
     """A delivery was asked to do what the table of its life does not allow; nothing changed."""
 
 

@@ -16,7 +16,9 @@ _log: Any = structlog.get_logger("secbridge")
 
 def started(version: str, listeners: Sequence[str], aliases: int, took_ms: int) -> None:
     """Tell that the daemon takes mail now."""
-    _log.info("daemon.started", version=version, listeners=list(listeners), aliases=aliases, ms=took_ms)
+    _log.info(
+        "daemon.started", version=version, listeners=list(listeners), aliases=aliases, ms=took_ms
+    )
 
 
 def stopping(signal: str) -> None:
@@ -41,13 +43,19 @@ def refused(status: str, reason: str, peer: str) -> None:
 
 def opened(delivery: str, protection: str, layers: int, took_ms: int) -> None:
     """Tell that a mail was opened as far as we can."""
-    _log.info("delivery.opened", delivery=delivery, protection=protection, layers=layers, ms=took_ms)
+    _log.info(
+        "delivery.opened", delivery=delivery, protection=protection, layers=layers, ms=took_ms
+    )
 
 
 def judged(delivery: str, mail_class: str, reasons: Sequence[str], took_ms: int) -> None:
     """Tell the class of a mail and the rules that spoke."""
     _log.info(
-        "delivery.judged", delivery=delivery, mail_class=mail_class, reasons=list(reasons), ms=took_ms
+        "delivery.judged",
+        delivery=delivery,
+        mail_class=mail_class,
+        reasons=list(reasons),
+        ms=took_ms,
     )
 
 
@@ -168,3 +176,8 @@ def tracker_failed(
         request_id=request_id,
         mend=mend,
     )
+
+
+def gpg_failed(code: str, said: Sequence[str]) -> None:
+    """Tell of a fault of ours in OpenPGP, with the keywords of gpg's status and nothing they say."""
+    _log.warning("openpgp.fault", code=code, said=list(said))

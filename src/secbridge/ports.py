@@ -90,7 +90,7 @@ class Deliveries(Protocol):
         ...
 
     async def record(self, delivery_id: str, *moves: Move) -> Delivery:
-        """Apply moves by the table, with their facts, journal entries and outbox rows, in one commit.
+        """Apply moves by the table, with facts, journal entries and outbox rows, in one commit.
 
         ``Attempted`` makes ``attempts`` at least 1 and sets ``attempted_at`` unless it is set; any
         other move sets ``attempts`` to 0 and clears ``attempted_at``, except that ``Deferred`` says
@@ -213,7 +213,7 @@ class Outbox(Protocol):
         ...
 
     async def outgoing_refused(self, outgoing_id: int, status: str, *, quarantine: bool) -> bool:
-        """Record that it will not go (5yz, or our own guard: ``quarantine``); return as ``outgoing_sent``."""
+        """Record that it will not go (``quarantine``: by our guard); return as ``outgoing_sent``."""
         ...
 
     async def find_outgoing(self, delivery_id: str) -> Sequence[Outgoing]:
@@ -296,8 +296,8 @@ class DetachedSignature:
         return f"DetachedSignature({self.micalg})"
 
 
-class CannotEncrypt(Exception):
-    """A recipient's certificate cannot be used; ``code`` as in Certificate.problem, or unknown-key."""
+class CannotEncrypt(Exception):  # noqa: N818 - the map's own word
+    """A certificate cannot be used; ``code`` as in Certificate.problem, or unknown-key."""
 
     def __init__(self, code: str, fingerprint: str) -> None:
         super().__init__(code)
@@ -317,7 +317,7 @@ class OpenPGP(Protocol):
         ...
 
     async def verify_detached(self, signature: bytes, content: bytes) -> tuple[SignatureFact, ...]:
-        """Judge a detached signature over these very bytes; empty when it is no signature at all."""
+        """Judge a detached signature over these very bytes; empty when it is no signature."""
         ...
 
     async def verify_opaque(self, message: bytes, *, limit: int) -> Verified | CannotOpen:
@@ -343,7 +343,7 @@ class OpenPGP(Protocol):
         ...
 
     async def import_certificate(self, content: bytes, *, address: str) -> Certificate | None:
-        """Inspect the certificates in ``content``, keep the one that names ``address`` and return it.
+        """Inspect the certificates in ``content``; keep and return the one that names ``address``.
 
         Only user IDs equal to ``address`` are imported.  None when no certificate names it; one
         that cannot be used is returned with its ``problem`` and not imported.
@@ -355,7 +355,7 @@ class OpenPGP(Protocol):
         ...
 
     async def certificates_for(self, address: str) -> Sequence[Certificate]:
-        """Return the ring's certificates with this address as a valid user ID, usable ones first."""
+        """Return the certificates with this address as a valid user ID, usable ones first."""
         ...
 
     async def export(self, fingerprint: str, *, minimal: bool = True) -> bytes:
@@ -391,10 +391,12 @@ class Tracker(Protocol):
         ...
 
     async def ensure_issue(self, key: EffectKey, draft: IssueDraft) -> IssueRef:
-        """Return the one issue with this marker, confidential, labelled and told; create it if missing."""
+        """Return the one issue with this marker: confidential, labelled, told, made if missing."""
         ...
 
-    async def ensure_comment(self, ref: IssueRef, key: EffectKey, draft: CommentDraft) -> CommentRef:
+    async def ensure_comment(
+        self, ref: IssueRef, key: EffectKey, draft: CommentDraft
+    ) -> CommentRef:
         """Return the one comment with this marker; create it if missing."""
         ...
 
@@ -495,7 +497,7 @@ class LocalIssues(Protocol):
         ...
 
     async def change_issue(self, number: int, change: IssueChange, now: datetime) -> LocalIssue:
-        """Change labels, people, date or state.  Raises PermanentFault when there is no such issue."""
+        """Change labels, people, date or state.  Raises PermanentFault for an unknown issue."""
         ...
 
     async def list_issues(
@@ -549,7 +551,13 @@ class Wording(Protocol):
     """The texts of our answers by machine, the operator's where there are any."""
 
     def write(
-        self, kind: ReplyKind, *, alias: Alias, case_id: str, encrypted: bool, code: str | None = None
+        self,
+        kind: ReplyKind,
+        *,
+        alias: Alias,
+        case_id: str,
+        encrypted: bool,
+        code: str | None = None,
     ) -> ReplyText:
         """Return the text, built from a template, a code, the case id and our fingerprint only.
 

@@ -71,7 +71,7 @@ def _mend(exc: MessageError) -> tuple[str, ...]:
 
 def _place(exc: BaseException) -> str:
     """Return where in our own code it happened; the text of the exception may hold anything."""
-    frames = extract_tb(exc.__traceback__)
+    frames = [one for one in extract_tb(exc.__traceback__) if one.filename != __file__]
     ours = [frame for frame in frames if "secbridge" in Path(frame.filename).parts] or frames
     return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown place"
 

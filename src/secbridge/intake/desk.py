@@ -19,7 +19,7 @@ from secbridge.ports import Clock, Spool
 from secbridge.rules.addresses import AliasBook, Mailbox
 
 if TYPE_CHECKING:
-    from secbridge.intake.protocol import Conversation
+    from secbridge.intake.connection import Connection
 
 Network = IPv4Network | IPv6Network
 _DISK_FULL = "4.3.1"
@@ -57,7 +57,7 @@ class Desk:
         self.clock = clock
         self.doors = Doors(limits)
         self.memory = Memory(limits.memory)
-        self.conversations: set[Conversation] = set()
+        self.conversations: set[Connection] = set()
         self.commits: set[asyncio.Task[Sequence[str] | Reply]] = set()
         self._spool = spool
         self._aliases = aliases
@@ -70,12 +70,16 @@ class Desk:
             address = address.ipv4_mapped
         return any(address in network for network in self._networks)
 
-    async def find(self, recipient: Mailbox) -> Target | None:
-        """Return whom a recipient stands for, or None when we never issued such an address."""
+    async def find(self, recipient: Mailbox) -> Target | Reply:
+        """Return whom a recipient stands for, or why we do not take it."""
         target = self._aliases.match(recipient)
         if target is None or target.token is None:
-            return target
-        return target if await self._spool.knows_token(target.alias, target.token) else None
+            return target or replies.UNKNOWN_RECIPIENT
+        try:
+            known = await self._spool.knows_token(target.alias, target.token)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the client keeps the mail
+            return _failure(exc)
+        return target if known else replies.UNKNOWN_RECIPIENT
 
     async def commit(self, mail: Mail) -> Sequence[str] | Reply:
         """Hand a mail to the spool; return an id for each target, or what the client hears instead.
@@ -99,13 +103,18 @@ class Desk:
         began = loop.time()
         try:
             ids = await self._spool.accept(mail.envelope, mail.content, mail.targets)
-        except Deferral as exc:
-            return replies.DISK_FULL if exc.status == _DISK_FULL else replies.STORE_BUSY
         except Exception as exc:  # noqa: BLE001 - whatever it is, the client keeps the mail
-            maillog.fault("intake", type(exc).__name__)
-            return replies.FAULT
+            return _failure(exc)
         finally:
             mail.reservation.release()
         took = round((loop.time() - began) * 1000)
         maillog.accepted(ids, len(mail.content), mail.envelope.peer, took)
         return ids
+
+
+def _failure(exc: Exception) -> Reply:
+    """Return what the client hears of a failure of ours: only that it must come again."""
+    if isinstance(exc, Deferral):
+        return replies.DISK_FULL if exc.status == _DISK_FULL else replies.STORE_BUSY
+    maillog.fault("intake", type(exc).__name__)
+    return replies.FAULT

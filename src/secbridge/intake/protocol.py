@@ -1,8 +1,7 @@
-"""How do we talk to one client?  SMTP (RFC 5321) and LMTP (RFC 2033), hardened.
+"""What do the lines of a client mean?  SMTP (RFC 5321) and LMTP (RFC 2033).
 
-From aiosmtpd comes the life of a connection: reader, writer, session, the task that serves it.
-What a client can lean on is ours: the commands with their enhanced statuses, the bounded reading
-of a mail, time limits that follow progress, and LMTP's reply for each recipient in every case.
+Every command with its enhanced status, the bounded reading of a mail, and LMTP's reply for each
+recipient in every case.
 """
 
 from __future__ import annotations
@@ -11,14 +10,11 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ssl import SSLContext
-from typing import Any, ClassVar, assert_never, cast
-
-from aiosmtpd.smtp import SMTP
+from typing import Any, ClassVar, assert_never
 
 from secbridge import maillog
-from secbridge.errors import Deferral
 from secbridge.intake import replies
+from secbridge.intake.connection import COMMAND_LENGTH, EVERYTHING, Connection
 from secbridge.intake.content import Content, Overflow
 from secbridge.intake.desk import Desk, Mail
 from secbridge.intake.limits import Reservation
@@ -26,13 +22,6 @@ from secbridge.intake.replies import Reply
 from secbridge.model.envelope import Envelope, Target
 from secbridge.rules.addresses import BadPath, combine, parse_path
 
-_COMMAND_LENGTH = 2048  # RFC 5321 section 4.5.3.1.4 asks for 512, extensions add to it
-_READER_LIMIT = 64 * 1024
-_EVERYTHING = 2**30
-_CLOSING_TIME = 5.0
-_HANDSHAKE_TIME = 30.0
-_REFUSED, _REFUSED_FOR_GOOD = 400, 500
-_UNIX = "unix"
 _SIZE = re.compile(r"[0-9]{1,20}")
 _BODIES = frozenset({"7BIT", "8BITMIME"})  # RFC 6152; octets stay as they are in both cases
 _BEFORE_TLS = frozenset({"EHLO", "LHLO", "STARTTLS", "NOOP", "QUIT"})  # RFC 3207 section 4
@@ -58,186 +47,20 @@ class _BadParameterError(ValueError):
         self.reply = reply
 
 
-class Conversation(SMTP):
+class Conversation(Connection):
     """An SMTP conversation with one client."""
 
-    line_length_limit = _READER_LIMIT
+    greeting_word = "ESMTP"
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__(
-            None,
-            hostname=desk.hostname,
-            timeout=desk.limits.idle.total_seconds(),
-            auth_exclude_mechanism=("LOGIN", "PLAIN"),
-            loop=asyncio.get_running_loop(),
-        )
-        self.desk = desk
-        self.peer = ""
-        self.closed: asyncio.Future[None] = self.loop.create_future()
+        super().__init__(desk)
         self.transaction = Transaction()
         self._greeted = False
-        self._secure = False
-        self._on_unix = False
-        self._admitted = False
-        self._over = False
-        self._stopping = False
-        self._receiving = False
-        self._errors = 0
         self._commands = 0
-        self._deadline = 0.0
-
-    # ── Life of the connection ───────────────────────────────────────────────────────────────────
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let the client in, or say why not and close."""
-        self._wire = cast("asyncio.Transport", transport)
-        peername = transport.get_extra_info("peername")
-        self._on_unix = not isinstance(peername, tuple)
-        self.peer = _UNIX if self._on_unix else str(peername[0])
-        refusal = self._refusal()
-        if refusal is None:
-            self._admitted = True
-            self.desk.conversations.add(self)
-            super().connection_made(transport)
-        else:
-            self._say(refusal)
-            self._close()
-
-    def _refusal(self) -> Reply | None:
-        """Return why a client cannot come in; networks first, so that strangers take no place."""
-        if not self._on_unix and not self.desk.allows(self.peer):
-            return replies.NOT_ALLOWED
-        if not self.desk.doors.enter(self.peer, counted=not self._on_unix):
-            return replies.TOO_MANY_CONNECTIONS
-        return None
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Forget the client, once.  A commit that is under way goes on."""
-        if self.closed.done():
-            return
-        self.closed.set_result(None)
-        self._over = True
-        if self._admitted:
-            self.desk.doors.leave(self.peer)
-            self.desk.conversations.discard(self)
-            super().connection_lost(error)
-        elif self._timeout_handle is not None:
-            self._timeout_handle.cancel()
-
-    def data_received(self, data: bytes) -> None:
-        """Take octets, unless the client was refused at the door."""
-        if self._admitted:
-            super().data_received(data)
-
-    def eof_received(self) -> bool:
-        """Answer what came before the end of the input; only then is the conversation over."""
-        if self._admitted:
-            self._reader.feed_eof()
-        return self._admitted and not self._secure
-
-    def stop(self) -> None:
-        """End the conversation: at once when idle, after its reply when a mail is coming in."""
-        self._stopping = True
-        if not self._receiving:
-            self._hang_up(replies.STOPPING)
-
-    def abort(self) -> None:
-        """Cut the connection without a word."""
-        self._wire.abort()
-
-    def _hang_up(self, farewell: Reply) -> None:
-        """Say why, and close."""
-        if not self._over:
-            self._say(farewell)
-            self._close()
-            if self._handler_coroutine is not None:
-                self._handler_coroutine.cancel()
-
-    def _close(self) -> None:
-        """Close once everything is written; a client that does not read is cut off."""
-        if not self._over:
-            self._over = True
-            self._wire.close()
-            self._allow(_CLOSING_TIME)
-
-    # ── Time ─────────────────────────────────────────────────────────────────────────────────────
-
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        """Aiosmtpd's hook: the clock starts when the connection is made."""
-        self._allow(duration or self._timeout_duration)
-
-    def _allow(self, seconds: float) -> None:
-        """Set how long what comes now may take.
-
-        One timer for a connection, moved lazily: most deadlines are replaced before they come.
-        """
-        self._deadline = self.loop.time() + seconds
-        if self._timeout_handle is None or self._timeout_handle.when() > self._deadline:
-            self._arm()
-
-    def _arm(self) -> None:
-        if self._timeout_handle is not None:
-            self._timeout_handle.cancel()
-        self._timeout_handle = self.loop.call_at(self._deadline, self._timeout_cb)
-
-    def _timeout_cb(self) -> None:
-        """Rearm the timer, tell the client that it was too slow, or cut it off."""
-        if self.loop.time() < self._deadline:
-            self._arm()
-        elif self._over:
-            self.abort()
-        else:
-            self._timeout_handle = None  # it rang; closing needs a new one
-            self._hang_up(replies.TIMEOUT)
-
-    # ── Commands, one after the other ────────────────────────────────────────────────────────────
-
-    async def _handle_client(self) -> None:
-        """Serve the client until one of us leaves."""
-        self._wire.write(f"220 {self.desk.hostname} {self.greeting_word}\r\n".encode("ascii"))
-        try:
-            while not self._over:
-                await self._serve_command()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client went away; nothing is owed to it
-        finally:
-            self._close()
-
-    async def _serve_command(self) -> None:
-        """Read one command and answer it, whatever happens inside."""
-        self._allow(self._timeout_duration)
-        line = await self._read_line()
-        try:
-            await self._obey(line)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            raise
-        except Exception as exc:  # noqa: BLE001 - a client is answered whatever goes wrong in here
-            maillog.fault("intake", type(exc).__name__)
-            self._say(replies.FAULT)
-        await self._writer.drain()
-        if self._errors > self.desk.limits.errors:
-            self._hang_up(replies.TOO_MANY_ERRORS)
-        elif self._stopping:
-            self._hang_up(replies.STOPPING)
-
-    async def _read_line(self) -> bytes:
-        """Return the next line; one without an end is read away and comes back as over-long."""
-        try:
-            return await self._reader.readuntil(b"\n")
-        except asyncio.LimitOverrunError as exc:
-            consumed = exc.consumed
-        while True:
-            await self._reader.readexactly(consumed)
-            try:
-                await self._reader.readuntil(b"\n")
-            except asyncio.LimitOverrunError as exc:
-                consumed = exc.consumed
-            else:
-                return bytes(_COMMAND_LENGTH + 1)
 
     async def _obey(self, line: bytes) -> None:
         """Do what a line says, within the limits."""
-        if len(line) > _COMMAND_LENGTH:
+        if len(line) > COMMAND_LENGTH:
             self._say(replies.LINE_TOO_LONG)
             return
         self._commands += 1
@@ -253,17 +76,7 @@ class Conversation(SMTP):
         else:
             await obey(self, argument)
 
-    def _say(self, reply: Reply, times: int = 1) -> None:
-        """Write a reply; refusals are logged, and 5yz counts against the client."""
-        self._wire.write(reply.line * times)
-        if reply.code >= _REFUSED:
-            maillog.refused(f"{reply.code} {reply.status}", reply.reason, self.peer)
-        if reply.code >= _REFUSED_FOR_GOOD:
-            self._errors += 1
-
     # ── Greeting ─────────────────────────────────────────────────────────────────────────────────
-
-    greeting_word: ClassVar[str] = "ESMTP"
 
     async def _helo(self, argument: str) -> None:
         """Greet without extensions (HELO, RFC 5321 section 4.1.1.1)."""
@@ -302,33 +115,9 @@ class Conversation(SMTP):
             self._say(replies.NOT_IMPLEMENTED)
         else:
             self._say(replies.READY_FOR_TLS)
+            self.transaction = Transaction()
+            self._greeted = False
             await self._start_tls(self.desk.tls)
-
-    async def _start_tls(self, context: SSLContext) -> None:
-        """Go on under TLS, or not at all."""
-        self._reader.feed_data(b"\n")  # an octet of ours, so that the next line never waits
-        await self._reader.read(_EVERYTHING)  # injected in clear, discarded (RFC 3207 section 6)
-        self._original_transport = plain = self._wire
-        try:
-            secure = await self.loop.start_tls(
-                plain,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=_HANDSHAKE_TIME,
-                ssl_shutdown_timeout=_CLOSING_TIME,
-            )
-        except OSError:
-            secure = None
-        if secure is None:  # refused, or the client went away in the middle
-            maillog.refused("454 4.7.0", "tls-handshake", self.peer)
-            plain.abort()
-            self.connection_lost(None)
-            return
-        self.transport = self._wire = secure
-        self._secure = True
-        self._greeted = False
-        self.transaction = Transaction()
 
     # ── One mail ─────────────────────────────────────────────────────────────────────────────────
 
@@ -376,13 +165,10 @@ class Conversation(SMTP):
             return replies.UNKNOWN_PARAMETER if rest else replies.BAD_RECIPIENT
         if len(transaction.recipients) >= self.desk.limits.recipients:
             return replies.TOO_MANY_RECIPIENTS
-        try:
-            target = await self.desk.find(mailbox)
-        except Deferral:
-            return replies.STORE_BUSY
-        if target is None:
-            return replies.UNKNOWN_RECIPIENT
-        transaction.recipients.append(target)
+        found = await self.desk.find(mailbox)
+        if isinstance(found, Reply):
+            return found
+        transaction.recipients.append(found)
         return replies.RECIPIENT_OK
 
     async def _data(self, argument: str) -> None:
@@ -412,6 +198,7 @@ class Conversation(SMTP):
         try:
             outcome = await self._finish(transaction, content, deliveries, reservation)
         except Exception as exc:  # noqa: BLE001 - LMTP owes an answer for each recipient here
+            reservation.release()
             maillog.fault("intake", type(exc).__name__)
             outcome = replies.FAULT
         if isinstance(outcome, Reply):
@@ -446,11 +233,11 @@ class Conversation(SMTP):
         chunk = b""
         while not content.feed(chunk):
             self._allow(min(self._timeout_duration, end - self.loop.time()))
-            chunk = await self._reader.read(_EVERYTHING)
+            chunk = await self._reader.read(EVERYTHING)
             if not chunk:
                 raise asyncio.IncompleteReadError(b"", None)
         if content.rest:
-            self._reader.feed_data(content.rest)
+            self._give_back(content.rest)
 
     async def _finish(
         self,

@@ -31,7 +31,7 @@ _LARGEST_AUTOCRYPT = 8 * 1024
 
 _MESSAGE_ID = re.compile(r"<[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,180}@[A-Za-z0-9.:\[\]_-]{1,120}>")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_UNSAFE = re.compile(rb"[^\r\n\t\x20-\x7e]|(?<!\r)\n|\r(?!\n)|[ \t]\r\n|^From ", re.MULTILINE)
+_PLAIN = bytes(range(0x20, 0x7F)) + b"\t\r\n"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -320,6 +320,14 @@ def _boundary(head: Letterhead, part: str) -> str:
 def _checked(text: str) -> bytes:
     """Return the octets, or raise ValueError where a relay would have to change them."""
     content = text.encode("ascii")
-    if _UNSAFE.search(content) or max(map(len, content.split(b"\r\n"))) > _LONGEST_LINE:
+    line_ends = {content.count(end) for end in (b"\r\n", b"\r", b"\n")}
+    lines = content.split(b"\r\n")
+    if (
+        content.translate(None, _PLAIN)
+        or len(line_ends) > 1
+        or any(blank in content for blank in (b" \r\n", b"\t\r\n", b"\nFrom "))
+        or content.startswith(b"From ")
+        or max(map(len, lines)) > _LONGEST_LINE
+    ):
         raise ValueError("a line that would not survive the way")
     return content

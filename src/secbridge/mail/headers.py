@@ -46,10 +46,10 @@ KEPT_FIELDS = frozenset(
         "x-original-to",
     }
 )
-"""The outer header fields that ``Message.headers.fields`` keeps; others only by ``KEPT_PREFIXES``."""
+"""The outer header fields that ``Headers.fields`` keeps, with those of ``KEPT_PREFIXES``."""
 
 KEPT_PREFIXES = ("list-", "x-rspamd-", "x-secbridge-", "x-spam")
-"""Fields that are kept whatever follows this beginning: ``X-Spam``, ``X-Spam-Flag``, ``List-Id``."""
+"""Fields that are kept whatever follows this beginning: ``X-Spam-Flag``, ``List-Id``."""
 
 _LONGEST_VALUE = 4096
 _LONGEST_LIST = 32 * 1024
@@ -298,7 +298,7 @@ class Authors:
 
 
 def authors(block: HeaderBlock) -> Authors:
-    """Return who wrote a mail, by the addr-specs of its From fields alone (RFC 5322 section 3.6.2)."""
+    """Return who wrote a mail, by its From fields alone (RFC 5322 section 3.6.2)."""
     values = block.all("from")
     found: list[str] = []
     clean = len(values) == 1 and not block.cut
@@ -311,7 +311,7 @@ def authors(block: HeaderBlock) -> Authors:
 
 
 def mailboxes(value: str) -> tuple[list[str], bool]:
-    """Return the addr-specs of a mailbox list, domains lower-cased, and whether all of it was clear.
+    """Return the addr-specs of a list, domains lower-cased, and whether all of it was clear.
 
     Display names, comments and encoded words never count, whatever they hold.  Groups and stray
     text are read through, and then nothing is clear any more.

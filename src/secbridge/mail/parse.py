@@ -11,7 +11,13 @@ import re
 from collections.abc import Iterable
 
 from secbridge.mail.armor import OpenPGPKind, blocks
-from secbridge.mail.headers import after_empty_line, begins_with_field, header_facts, plain, split_header
+from secbridge.mail.headers import (
+    after_empty_line,
+    begins_with_field,
+    header_facts,
+    plain,
+    split_header,
+)
 from secbridge.mail.packets import sniff
 from secbridge.model.message import DeliveryReport
 from secbridge.model.part import Part

@@ -42,7 +42,7 @@ class Sense(StrEnum):
     """What a piece of text is to a reader.
 
     ``FORWARDED`` stands in an attached message; ``REPEATED`` is an alternative that says no more
-    than the one that was read; ``FILE`` is an attachment; ``SHUT`` a ciphertext that we cannot open.
+    than the one that was read; ``FILE`` is an attachment; ``SHUT`` a ciphertext that stayed shut.
     """
 
     BODY = "body"
@@ -208,7 +208,7 @@ class Reading:
         )
 
     def _outside(self) -> str:
-        """Return the words of all that did not come out of ciphertext, files by type in brackets."""
+        """Return the words of all that was in clear, files without words by type in brackets."""
         return _joined(
             _words_of(piece)
             for piece in self.pieces

@@ -104,7 +104,8 @@ def unflow(text: str, *, delete_space: bool) -> str:
 
 _BLOCKS = frozenset(
     {
-        "address", "article", "aside", "body", "caption", "center", "dd", "details", "dialog", "dir",
+        "address", "article", "aside", "body", "caption", "center", "dd", "details", "dialog",
+        "dir",
         "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3",
         "h4", "h5", "h6", "header", "hgroup", "html", "legend", "li", "main", "menu", "nav", "ol",
         "optgroup", "option", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead",
@@ -134,7 +135,7 @@ _DEAREST = 10_000_000
 
 
 def html_to_text(markup: str) -> str:
-    """Return the words of an HTML document: links as ``text <url>``, quotes by ``>``, lists by ``*``.
+    """Return the words of HTML: links as ``text <url>``, quotes by ``>``, lists by ``*``.
 
     Text that a style hides is kept, because what a reader is not meant to see is just what a
     triager has to see.  Scripts and styles are dropped, comments too.  Markup that would cost the

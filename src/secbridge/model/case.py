@@ -24,7 +24,7 @@ class MailClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The class of a mail with the ids of the rules that spoke, and whether we may answer by machine.
+    """The class of a mail, the ids of the rules that spoke, and whether a machine may answer.
 
     ``reply_refused_because`` is None exactly when ``may_reply`` is True.
     """

@@ -152,7 +152,8 @@ class Deferred:
     """Nothing happens before ``until``.
 
     ``attempted_at`` is when an attempt began whose outcome is still unknown, else None: it replaces
-    the delivery's own, so that a known "nothing was done" does not make the next try search and wait.
+    the delivery's own, so that a known "nothing was done" makes the next try neither search nor
+    wait.
     """
 
     until: datetime
@@ -203,7 +204,10 @@ class OutgoingState(StrEnum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Outgoing:
-    """A row of the outbox.  ``attempts`` counts submissions begun, ``last_status`` what the relay said (code only)."""
+    """A row of the outbox.
+
+    ``attempts`` counts submissions begun; ``last_status`` is what the relay said (codes only).
+    """
 
     id: int
     delivery_id: str

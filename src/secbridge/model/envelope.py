@@ -1,4 +1,4 @@
-"""What did the MTA tell us about a mail before its content?  (RFC 5321 section 2.3.1)"""
+"""What did the MTA tell us about a mail before its content (RFC 5321 section 2.3.1)?"""
 
 from __future__ import annotations
 

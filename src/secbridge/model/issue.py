@@ -32,7 +32,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Untrusted:
-    """Text of a stranger.  It reaches a tracker only inside a fence that the tracker cannot interpret."""
+    """Text of a stranger; it reaches a tracker only inside a fence that it cannot interpret."""
 
     text: str
     label: str = ""
@@ -59,7 +59,7 @@ class DraftAttachment:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class IssueDraft:
-    """An issue to be: the neutral title and header are told first, the report only once it is proven secret.
+    """An issue to be: title and header come first, the report once it is proven secret.
 
     ``header`` therefore holds nothing that the mail said, not even who wrote it; ``raw_command``
     is what an operator types to get the whole mail, named where a tracker cannot hold all of it.
@@ -81,7 +81,7 @@ class IssueDraft:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CommentDraft:
-    """A comment to be; ``internal`` asks for what the team alone may see, where the tracker knows it."""
+    """A comment to be; ``internal``: for the team alone, where the tracker knows such a thing."""
 
     case_id: str
     blocks: tuple[Block, ...]

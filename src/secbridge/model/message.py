@@ -46,9 +46,9 @@ class Coverage(StrEnum):
 
 
 class OpenFailure(StrEnum):
-    """Why a ciphertext could not be opened; each is a fact about the mail, never a fault of ours."""
+    """Why a ciphertext could not be opened: a fact about the mail, never a fault of ours."""
 
-    NO_SECRET_KEY = "no-secret-key"
+    NO_SECRET_KEY = "no-secret-key"  # noqa: S105 - a reason code, no password
     CORRUPT = "corrupt"
     NO_INTEGRITY_PROTECTION = "no-integrity-protection"
     SYMMETRIC_ONLY = "symmetric-only"
@@ -85,7 +85,7 @@ class SignatureFact:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature in its place on this mail; ``signer_is_known`` is None where nobody keeps bindings."""
+    """A signature in its place; ``signer_is_known`` is None where nobody keeps bindings."""
 
     verdict: SignatureVerdict
     fingerprint: str
@@ -111,7 +111,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Decryption:
-    """``ok`` is True when all ciphertexts opened, False when one did not, None when there was none."""
+    """``ok``: True when all ciphertexts opened, False when one did not, None without any."""
 
     ok: bool | None
     reason: OpenFailure | None = None

@@ -1,4 +1,4 @@
-"""What do we say to whom?  A Reply is decided, an OutgoingMail is built, and the bytes are final."""
+"""What do we say to whom?  An OutgoingMail is built once, and its bytes are final."""
 
 from __future__ import annotations
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from secbridge import maillog
 from secbridge.errors import Deferral
+
+_MOST_SAID = 64
 
 
 class Fault(StrEnum):
@@ -32,8 +35,12 @@ class Fault(StrEnum):
     """What we sealed ourselves does not open."""
 
 
-def fault(kind: Fault) -> Deferral:
-    """Return the Deferral for a fault of ours; all of them want a person (``alarm``)."""
+def fault(kind: Fault, *said: str) -> Deferral:
+    """Return the Deferral for a fault of ours, and log what gpg said, by its keywords alone.
+
+    All of them want a person (``alarm``).
+    """
+    maillog.gpg_failed(kind.value, said[:_MOST_SAID])
     return Deferral(
         kind.value,
         "Our side cannot work with OpenPGP at the moment; nothing is wrong with the message.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from secbridge.ports import CannotEncrypt, Certificate
 T = TypeVar("T")
 
 _MOST_REMEMBERED = 4096
+_LEAST_SPACE = 1 << 20
+"""Octets that gpg needs at the least to rewrite a small ring."""
 _HEX = frozenset("0123456789ABCDEF")
 
 
@@ -173,9 +176,15 @@ class Keyring:
     def _import(self, content: bytes, fingerprint: str) -> None:
         result = self._gpg.import_keys(content, extra_args=["--import-options", "import-minimal"])
         lines: Sequence[status.StatusLine] = result.status_lines
-        taken = any(line.keyword == "IMPORT_OK" and line.arg(1) == fingerprint for line in lines)
-        if not taken and (kind := status.fault_of_our_own(lines)) is not None:
-            raise fault(kind)
+        said = status.first(lines, "IMPORT_RES")
+        if any(it.keyword == "IMPORT_OK" and it.arg(1) == fingerprint for it in lines):
+            return
+        if (kind := status.fault_of_our_own(lines)) is not None or said is None:
+            raise fault(kind or Fault.REFUSED, *status.keywords(lines))
+        if _disk_full(self._home):  # of which gpg says nothing in its status
+            raise fault(Fault.DISK_FULL)
+        if said.arg(0) == "0":
+            raise fault(Fault.REFUSED)
 
     # ── Remembering ──
 
@@ -186,8 +195,9 @@ class Keyring:
         outcome = self._gpg.call(
             verb, "--with-keygrip", "--fingerprint", "--fingerprint", "--", *names
         )
-        if (kind := status.fault_of(status.parse(outcome.status))) is not None:
-            raise fault(kind)
+        lines = status.parse(outcome.status)
+        if (kind := status.fault_of(lines)) is not None:
+            raise fault(kind, *status.keywords(lines))
         return parse_listing(outcome.output)
 
     def _remember(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
@@ -218,6 +228,11 @@ class Keyring:
                 continue
             found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
         return tuple(found)
+
+
+def _disk_full(home: Path) -> bool:
+    found = os.statvfs(home)
+    return found.f_bavail * found.f_frsize < _LEAST_SPACE
 
 
 def _in_force(key: RingKey, now: float) -> bool:

@@ -33,7 +33,7 @@ class Maker:
         outcome, lines = self._call(args, content)
         self._refused(lines, recipients)
         if outcome.returncode != 0 or not status.count(lines, "SIG_CREATED"):
-            raise fault(status.fault_of_our_own(lines) or Fault.REFUSED)
+            raise fault(status.fault_of_our_own(lines) or Fault.REFUSED, *status.keywords(lines))
         return self._checked(outcome.output, chosen)
 
     def sign_detached(self, content: bytes, signer: str) -> DetachedSignature:
@@ -42,7 +42,7 @@ class Maker:
         outcome, lines = self._call(args, content)
         made = status.first(lines, "SIG_CREATED")
         if outcome.returncode != 0 or made is None or made.arg(2) not in _MICALG:
-            raise fault(status.fault_of_our_own(lines) or Fault.REFUSED)
+            raise fault(status.fault_of_our_own(lines) or Fault.REFUSED, *status.keywords(lines))
         return DetachedSignature(outcome.output, _MICALG[made.arg(2)])
 
     def seal(self, content: bytes, recipients: Sequence[str]) -> bytes:
@@ -57,7 +57,7 @@ class Maker:
     def _seal_by_gpg(self, content: bytes, chosen: Sequence[Certificate]) -> bytes:
         outcome, lines = self._call([*_to(chosen), "--encrypt"], content)
         if outcome.returncode != 0:
-            raise fault(status.fault_of_our_own(lines) or Fault.REFUSED)
+            raise fault(status.fault_of_our_own(lines) or Fault.REFUSED, *status.keywords(lines))
         return self._checked(outcome.output, chosen)
 
     def _choose(self, recipients: Sequence[str]) -> list[Certificate]:

@@ -81,7 +81,7 @@ class Opener:
         outcome = self._gpg.call("--decrypt", stdin=probe, limit=_HEAD, secret=True)
         lines = status.parse(outcome.status)
         if not status.proves_decryption(lines, outcome.returncode):
-            raise fault(self._kind(lines, key))
+            raise fault(self._kind(lines, key), *status.keywords(lines))
 
     def _listen(
         self,
@@ -119,7 +119,7 @@ class Opener:
 
     def _rule_out_named_faults(self, lines: Sequence[StatusLine]) -> None:
         if (kind := status.fault_of(lines)) is not None:
-            raise fault(kind)
+            raise fault(kind, *status.keywords(lines))
 
     def _rule_out_lost_keys(self, facts: PacketFacts) -> None:
         if facts.recipients:

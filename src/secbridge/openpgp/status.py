@@ -64,6 +64,11 @@ def count(lines: Sequence[StatusLine], *keywords: str) -> int:
     return sum(line.keyword in keywords for line in lines)
 
 
+def keywords(lines: Sequence[StatusLine]) -> tuple[str, ...]:
+    """Return the keywords alone, which hold nothing of any mail or key."""
+    return tuple(line.keyword[:40] for line in lines)
+
+
 def first(lines: Sequence[StatusLine], keyword: str) -> StatusLine | None:
     """Return the first line with this keyword, or None."""
     return next((line for line in lines if line.keyword == keyword), None)
@@ -166,10 +171,10 @@ def proves_decryption(lines: Sequence[StatusLine], returncode: int) -> bool:
 
 
 def _between(lines: Sequence[StatusLine], begin: str, end: str) -> Sequence[StatusLine]:
-    keywords = [line.keyword for line in lines]
-    if begin not in keywords or end not in keywords:
+    said = keywords(lines)
+    if begin not in said or end not in said:
         return ()
-    return lines[keywords.index(begin) + 1 : keywords.index(end)]
+    return lines[said.index(begin) + 1 : said.index(end)]
 
 
 def _protected(inside: Sequence[StatusLine]) -> bool:

@@ -87,6 +87,9 @@ class TemplateWording:
 
 
 def _load(alias: Alias) -> dict[tuple[ReplyKind, bool], Template]:
+    if alias.templates and not Path(alias.templates).is_dir():
+        setting = f"alias {alias.address}: templates"
+        raise ConfigError(alias.templates, setting, "is no folder", "make it, or leave it out")
     environment = _environment(alias.templates)
     loaded = {}
     for key, name in TEMPLATES.items():

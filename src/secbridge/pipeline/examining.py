@@ -117,7 +117,7 @@ class Examiner:
 
 
 def with_known_signers(message: Message, binding: KeyBinding | None, *, asked: bool) -> Message:
-    """Fill in ``signer_is_known``: is the certificate of a good signature bound to this reporter?"""
+    """Fill in ``signer_is_known``: is the signer's certificate bound to this reporter?"""
     if not asked or not message.signatures:
         return message
     bound = binding.fingerprint if binding else None

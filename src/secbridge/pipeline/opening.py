@@ -23,7 +23,13 @@ from secbridge.mail.headers import (
 )
 from secbridge.mail.packets import sniff
 from secbridge.mail.reading import LARGEST_CERTIFICATE, Reading, Sense, unsaid
-from secbridge.mail.slices import Budget, mended_octets, signed_octets, slice_entity
+from secbridge.mail.slices import (
+    Budget,
+    epilogue_is_blank,
+    mended_octets,
+    signed_octets,
+    slice_entity,
+)
 from secbridge.mail.text import decode, html_to_text, is_blank_html, readable
 from secbridge.model.message import (
     Attachment,
@@ -64,6 +70,7 @@ async def open_mail(raw: bytes, openpgp: OpenPGP, limits: OpeningLimits) -> Mess
     mail = _Mail(raw, limits)
     reading = await mail.read(openpgp)
     if reading.unknown_signers and await _import_certificates(mail, reading, openpgp):
+        reading.pieces.clear()  # large attachments need not be there twice
         reading = await mail.read(openpgp)
     return mail.message(reading)
 
@@ -194,6 +201,8 @@ class _Reader:
     async def _multipart(self, part: Part, place: _Place) -> None:
         data = place.data
         layers = len(self.reading.layers)
+        if not epilogue_is_blank(data, part):
+            self.reading.note("epilogue")
         if part.media_type == "multipart/alternative":
             await self._alternatives(part, place.inside())
             return
@@ -380,7 +389,7 @@ class _Reader:
         self._speak(content[spoken:] if spoken else content, part, charset, place)
 
     def _speak(self, content: bytes, part: Part, charset: str | None, place: _Place) -> None:
-        """Add the words of a piece of text; of a huge one the beginning, and all of it as a file."""
+        """Add the words of a text; of a huge one the beginning, and all of it as a file."""
         if len(content) > self._limits.max_text:
             self._cut_text(part, content, place)
             content = content[: self._limits.max_text]
@@ -488,7 +497,7 @@ class _Reader:
     # ── Signatures ───────────────────────────────────────────────────────────────────────────────
 
     async def _signed(self, child: Part, signature: Part, place: _Place) -> None:
-        """Judge a signature over the raw octets of a part, then read the part (RFC 3156 section 5)."""
+        """Judge a signature over a part's raw octets, then read it (RFC 3156 section 5)."""
         facts = await self._verify(child, signature, place)
         begun = self.reading.begin_signed(
             facts, LayerForm.PGP_MIME, place.depth, attached=place.attached
@@ -558,7 +567,7 @@ class _Reader:
     async def _opaque(
         self, message: bytes, place: _Place
     ) -> tuple[tuple[SignatureFact, ...], bytes | None]:
-        """Return the verdicts on a message that carries its text, and the text, if it can be read."""
+        """Return the verdicts on a message that carries its text, and the text if readable."""
         if place.depth >= self._limits.max_layers or not self._may_verify():
             self.reading.too_complex()
             return (), None

@@ -76,9 +76,9 @@ class Answering:
             return "not-judged"
         if not verdict.may_reply:
             return verdict.reply_refused_because or "refused"
-        if message.author is None or not is_plain_address(message.author):
+        if message.author is None:
             return "no-single-author"
-        return None
+        return None if is_plain_address(message.author) else "author-unusable"
 
     async def _key(self, message: Message, case: Case, *, must_encrypt: bool) -> KeySearch:
         author = message.author

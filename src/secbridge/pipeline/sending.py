@@ -1,4 +1,4 @@
-"""How do our finished mails leave?  Through the guard, to the relay, one recipient a transaction."""
+"""How do our mails leave?  Through the guard, to the relay, one recipient a transaction."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ WORKING = frozenset(
         State.WITHHELD,
     }
 )
-"""States in which a worker has something to do; attempts, deferral and quarantine leave from here."""
+"""States in which a worker has something to do; deferral and quarantine leave from here."""
 
 WAITING = frozenset({State.DEFERRED, State.QUARANTINED})
 """States that keep ``resume`` and go back to it by ``Retried``."""

@@ -119,9 +119,9 @@ def _is_leaf(part: Part) -> bool:
 
 
 def by_preference(alternatives: Sequence[Part]) -> tuple[Part, ...]:
-    """Return the parts of a multipart/alternative, the one to read first: plain text, then the last.
+    """Return the parts of a multipart/alternative in the order in which to read them.
 
-    RFC 2046 section 5.1.4 puts the richest last; a tracker wants the plainest.
+    Plain text is first: RFC 2046 section 5.1.4 puts the richest last, a tracker wants the plainest.
     """
     return tuple(sorted(alternatives, key=lambda part: not any(map(_is_plain_text, part.walk()))))
 

@@ -21,23 +21,23 @@ class Ownership:
     """The name of this process, alive while the object is open."""
 
     def __init__(self, path: Path) -> None:
-        self._directory = _directory(path)
-        self._directory.mkdir(mode=0o700, exist_ok=True)
+        directory = _directory(path)
+        directory.mkdir(mode=0o700, exist_ok=True)
         self.name = ids.new_owner()
-        self._file = self._directory / self.name
-        self._descriptor = os.open(self._file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        unlocked = directory / f".{self.name}"
+        self._descriptor = os.open(unlocked, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        unlocked.rename(directory / self.name)  # nobody ever sees it without its lock
 
     def close(self) -> None:
-        """Give the name up."""
-        self._file.unlink(missing_ok=True)
+        """Let go; the file stays, so that the next process finds what we had leased."""
         os.close(self._descriptor)
 
 
 def dead(path: Path) -> Iterator[str]:
-    """Name the owners that have died; the file of each goes once the caller is done with it."""
+    """Name the owners that are gone; the file of each goes once the caller is done with it."""
     with suppress(FileNotFoundError):
-        for file in sorted(_directory(path).iterdir()):
+        for file in sorted(_directory(path).glob("[!.]*")):
             yield from _if_dead(file)
 
 

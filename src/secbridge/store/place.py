@@ -31,8 +31,11 @@ class Room:
 
 
 def room(path: Path) -> Room:
-    """Ask how much space is left beside the database."""
-    disk = os.statvfs(path.parent)
+    """Ask how much space is left beside the database.  Raises StoreBusy."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        raise faults.broken("store-io") from None
     return Room(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
 
 

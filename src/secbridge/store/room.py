@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from secbridge.ports import Clock
+from secbridge.store import faults
 from secbridge.store.database import Database
 from secbridge.store.ids import DeliveryIds
 from secbridge.store.owners import Ownership
@@ -27,7 +28,10 @@ class StoreRoom:
     def _owner(self) -> str:
         """The name of this process on its leases, taken with the first one."""
         if self._ownership is None:
-            self._ownership = Ownership(self._db.path)
+            try:
+                self._ownership = Ownership(self._db.path)
+            except OSError:
+                raise faults.broken("store-io") from None
         return self._ownership.name
 
     def _signal(self) -> None:

@@ -52,13 +52,17 @@ class Store(SpoolRoom, DeliveriesRoom, CasesRoom, OutboxRoom, LocalIssuesRoom, C
         """
         database = await asyncio.to_thread(_opened, path, busy_timeout)
         store = cls(database, clock=clock, reserve=reserve, poll=poll)
-        await store._free_the_dead()
+        try:
+            await store._free_the_dead()
+        except BaseException:
+            await store.aclose()
+            raise
         return store
 
     async def aclose(self) -> None:
-        """Commit what is queued, close every connection, and give up our name.
+        """Commit what is queued and close every connection.
 
-        Leases stay until they run out, or until the next one to open the store frees them.
+        Leases that were not given up are freed by the next process that opens the store.
         """
         await self._db.aclose()
         if self._ownership is not None:

@@ -123,30 +123,29 @@ class GitLabTracker:
     """A project in a GitLab; see ``ports.Tracker`` for the promises."""
 
     def __init__(self, desk: GitLabDesk, context: TrackerContext, door: Door) -> None:
-        self._desk = desk
+        self.desk = desk
         self._context = context
         self._door = door
 
     async def check(self) -> Sequence[Finding]:
         """Ask the project whether it can keep a secret, and whether we have just enough rights."""
-        checks = _Checks(self._desk, self._context)
-        return await checks.run()
+        return await _Checks(self.desk, self._context).run()
 
     async def ensure_issue(self, key: EffectKey, draft: IssueDraft) -> IssueRef:
         """Return the one issue with this marker, confidential, labelled and told."""
-        return await telling.ensure_issue(self._desk, key, draft, now=self._context.clock.now())
+        return await telling.ensure_issue(self.desk, key, draft, now=self._context.clock.now())
 
     async def ensure_comment(
         self, ref: IssueRef, key: EffectKey, draft: CommentDraft
     ) -> CommentRef:
         """Return the one note with this marker."""
         return await telling.ensure_comment(
-            self._desk, ref, key, draft, now=self._context.clock.now()
+            self.desk, ref, key, draft, now=self._context.clock.now()
         )
 
     async def update(self, ref: IssueRef, change: IssueChange) -> None:
         """Change assignees, due date, labels or state."""
-        await self._desk.change(ref, change)
+        await self.desk.change(ref, change)
 
     async def events(self, cursor: str | None) -> tuple[Sequence[TrackerEvent], str]:
         """Return nothing: what people do in the tracker is not read yet."""

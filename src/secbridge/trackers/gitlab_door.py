@@ -87,7 +87,7 @@ class Door:
     @property
     def longest(self) -> timedelta:
         """How long one request may take before we stop waiting for it."""
-        return timedelta(seconds=2 * self._timeout + 5)
+        return timedelta(seconds=2 * self._timeout + 1)
 
     async def get(self, what: str, path: str, **query: Json) -> Json:
         """Return the answer to a GET."""

@@ -74,11 +74,11 @@ class LocalTracker:
     """The embedded tracker; see ``ports.Tracker`` for the promises."""
 
     def __init__(self, desk: LocalDesk) -> None:
-        self._desk = desk
+        self.desk = desk
 
     async def check(self) -> Sequence[Finding]:
         """Seal a word to the role key, open it again, and count the issues."""
-        desk, word = self._desk, b"secbridge"
+        desk, word = self.desk, b"secbridge"
         try:
             opened = await desk.sealer.unseal(await desk.sealer.seal(word))
             held = len(await desk.issues.list_issues(project=desk.project))
@@ -93,17 +93,17 @@ class LocalTracker:
 
     async def ensure_issue(self, key: EffectKey, draft: IssueDraft) -> IssueRef:
         """Return the one issue with this marker, labelled and told."""
-        return await telling.ensure_issue(self._desk, key, draft, now=self._desk.clock.now())
+        return await telling.ensure_issue(self.desk, key, draft, now=self.desk.clock.now())
 
     async def ensure_comment(
         self, ref: IssueRef, key: EffectKey, draft: CommentDraft
     ) -> CommentRef:
         """Return the one comment with this marker."""
-        return await telling.ensure_comment(self._desk, ref, key, draft, now=self._desk.clock.now())
+        return await telling.ensure_comment(self.desk, ref, key, draft, now=self.desk.clock.now())
 
     async def update(self, ref: IssueRef, change: IssueChange) -> None:
         """Change people, date, labels or state.  Raises PermanentFault without such an issue."""
-        await self._desk.issues.change_issue(int(ref.id), change, self._desk.clock.now())
+        await self.desk.issues.change_issue(int(ref.id), change, self.desk.clock.now())
 
     async def events(self, cursor: str | None) -> tuple[Sequence[TrackerEvent], str]:
         """Return nothing: nobody is told yet of what is done here by hand."""

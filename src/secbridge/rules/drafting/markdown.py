@@ -9,7 +9,8 @@ which older GitLabs looked for quick actions.  Each untrusted part has a fence o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -145,6 +146,14 @@ class _Piece:
     block: Block
     missing: int = 0
 
+    def octets(self, cap: int, raw: str) -> int:
+        """Return at least what ``lines`` takes beyond the label: the fence and the note."""
+        if not isinstance(self.block, Untrusted):
+            return 0
+        missing = max(0, len(self.block.text) - cap) + self.missing
+        note = len(_cut_note(missing, raw).encode()) + 2 if missing else 0
+        return _fenced_octets(self.block.text[:cap]) + note
+
     def lines(self, cap: int, raw: str) -> list[str]:
         """Return the block with at most ``cap`` characters of a stranger's, and what was cut."""
         if not isinstance(self.block, Untrusted):
@@ -158,17 +167,19 @@ def _fitted(blocks: Sequence[Block], last: Sequence[str], *, limit: int, raw: st
     """Return the blocks whole, or with the longest parts cut until all fits in ``limit`` octets."""
     pieces = [_piece(block, limit) for block in blocks]
 
-    def text(cap: int) -> str:
+    def text(pieces: Sequence[_Piece], cap: int) -> str:
         shown = [line for piece in pieces for line in piece.lines(cap, raw)]
         return "\n\n".join([*shown, "\n".join(last)])
 
-    fits, too_much = 0, limit + 1
-    if _octets(whole := text(limit)) <= limit:
-        return whole
-    while too_much - fits > 1:
-        middle = (fits + too_much) // 2
-        fits, too_much = (middle, too_much) if _octets(text(middle)) <= limit else (fits, middle)
-    return text(fits)
+    ours = len(text([_without_text(piece) for piece in pieces], 0).encode())
+    room = limit - ours
+
+    def fits(cap: int) -> bool:
+        return sum(piece.octets(cap, raw) for piece in pieces) <= room
+
+    return text(
+        pieces, limit if fits(limit) else bisect_left(range(limit), True, key=_not(fits)) - 1
+    )
 
 
 def _piece(block: Block, limit: int) -> _Piece:
@@ -178,10 +189,22 @@ def _piece(block: Block, limit: int) -> _Piece:
     return _Piece(replace(block, text=shown), missing=max(0, len(block.text) - limit))
 
 
+def _without_text(piece: _Piece) -> _Piece:
+    return _Piece(
+        replace(piece.block, text="") if isinstance(piece.block, Untrusted) else piece.block
+    )
+
+
+def _fenced_octets(text: str) -> int:
+    """Return how many octets ``fenced(text)`` has, without making it."""
+    fence = max(3, longest_run(text, _FENCE) + 1)
+    return len(text.encode()) + text.count("\n") + 2 * fence + len("text\n \n")
+
+
+def _not(predicate: Callable[[int], bool]) -> Callable[[int], bool]:
+    return lambda number: not predicate(number)
+
+
 def _cut_note(missing: int, raw: str) -> str:
     where = f" The whole mail: {code(raw)}" if raw else ""
     return f"_Cut here: {missing} more characters do not fit._{where}"
-
-
-def _octets(text: str) -> int:
-    return len(text.encode())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_UNSEEN = re.compile(
+_UNSEEN_CLASS = (
     "["
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1, all but tab and line feed
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e"  # soft hyphen, joiners, fillers, marks
@@ -20,7 +20,13 @@ _UNSEEN = re.compile(
 )
 """Not in it: U+200C and U+200D, which Persian, Indic scripts and emoji need."""
 
+_UNSEEN = re.compile(f"({_UNSEEN_CLASS})\\1*")
+"""A run of one unseen character: a megabyte of NUL is said in a word."""
+
 _LINE_ENDS = re.compile("\r\n|\r")
+
+_MANY = 4
+"""So many of one unseen character in a row are counted."""
 
 _ATTRIBUTION_LINES = 2
 """How many lines "On … wrote:" may take above a quote."""
@@ -83,4 +89,6 @@ def _is_attribution(line: str) -> bool:
 
 
 def _spelled(match: re.Match[str]) -> str:
-    return f"⟦U+{ord(match.group()):04X}⟧"
+    """Write out a run of one character, with how often it stands there."""
+    name, times = f"U+{ord(match[1]):04X}", len(match[0])
+    return f"⟦{name}⟧" * times if times < _MANY else f"⟦{name} x {times}⟧"
