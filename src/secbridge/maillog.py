@@ -179,5 +179,5 @@ def tracker_failed(
 
 
 def gpg_failed(code: str, said: Sequence[str]) -> None:
-    """Tell of a fault of ours in OpenPGP, with the keywords of gpg's status and nothing they say."""
+    """Tell of a fault of ours in OpenPGP, by the keywords of gpg's status and nothing more."""
     _log.warning("openpgp.fault", code=code, said=list(said))

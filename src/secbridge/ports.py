@@ -213,7 +213,7 @@ class Outbox(Protocol):
         ...
 
     async def outgoing_refused(self, outgoing_id: int, status: str, *, quarantine: bool) -> bool:
-        """Record that it will not go (``quarantine``: by our guard); return as ``outgoing_sent``."""
+        """Record that it will not go (``quarantine``: says our guard); see ``outgoing_sent``."""
         ...
 
     async def find_outgoing(self, delivery_id: str) -> Sequence[Outgoing]:

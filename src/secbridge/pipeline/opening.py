@@ -52,6 +52,7 @@ __all__ = ["OpeningLimits", "open_mail"]
 _ARMOR = b"-----BEGIN PGP "
 _SNIFFED = 16 * 1024
 _MOST_NAMED = 32
+_MOST_BLOCKS = 256
 _COMPARED = 256 * 1024
 _INNER_MULTIPARTS = frozenset({"multipart/encrypted", "multipart/signed"})
 _TEXTS = frozenset({"text/plain", "text/html", "application/pgp"})
@@ -171,6 +172,7 @@ class _Reader:
         self._ciphertexts_left = limits.max_ciphertexts
         self._signatures_left = limits.max_signatures
         self._plaintext_left = limits.max_plaintext
+        self._blocks_left = _MOST_BLOCKS
         self._seen: set[bytes] = set()
 
     # ── Parts ────────────────────────────────────────────────────────────────────────────────────
@@ -374,6 +376,11 @@ class _Reader:
         charset = charset or parse.charset_of(part)
         spoken = 0
         for block in blocks(content) if _ARMOR in content else ():
+            self._blocks_left -= 1
+            if self._blocks_left < 0:
+                self.reading.too_complex()
+                self.reading.add_shut(LayerForm.INLINE, place.depth, OpenFailure.TOO_COMPLEX)
+                break
             kind = _kind_of_block(content, block)
             if kind is OpenPGPKind.PUBLIC_KEY:
                 self._certificate(content[block.start : block.end], place)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from time import perf_counter
+from typing import TypeVar
 
 from secbridge import maillog
 from secbridge.errors import Deferral, Refusal, StoreBusy
 from secbridge.model.delivery import Outgoing
-from secbridge.pipeline.waiting import RetryPolicy
+from secbridge.pipeline.waiting import RetryPolicy, outlast
 from secbridge.pipeline.worker import Crew
 from secbridge.ports import Clock, Guard, Outbox, Submission
+
+T = TypeVar("T")
 
 
 class Sender:
@@ -85,7 +89,7 @@ class Sender:
         except Deferral as error:
             await self._defer(outgoing, error)
             return
-        finished = await self._outbox.outgoing_sent(outgoing.id, status)
+        finished = await self._recorded(lambda: self._outbox.outgoing_sent(outgoing.id, status))
         took_ms = round((perf_counter() - began) * 1000)
         maillog.sent(outgoing.id, mail.case_id, mail.kind.value, status, took_ms)
         if finished:
@@ -94,17 +98,20 @@ class Sender:
     async def _defer(self, outgoing: Outgoing, error: Deferral) -> None:
         wait = self._retry.delay(outgoing.deferrals + 1, at_least=error.retry_after)
         until = self._clock.now() + wait
-        await self._outbox.outgoing_deferred(outgoing.id, until, error.code)
+        await self._recorded(lambda: self._outbox.outgoing_deferred(outgoing.id, until, error.code))
         seconds = round(wait.total_seconds())
         maillog.deferred(f"outgoing-{outgoing.id}", error.code, seconds, alarm=error.alarm)
 
     async def _refuse(self, outgoing: Outgoing, status: str, *, quarantine: bool) -> None:
-        try:
-            await self._outbox.outgoing_refused(outgoing.id, status, quarantine=quarantine)
-        except StoreBusy:
-            maillog.fault("sender", "StoreBusy", outgoing=outgoing.id)
+        await self._recorded(
+            lambda: self._outbox.outgoing_refused(outgoing.id, status, quarantine=quarantine)
+        )
         mail = outgoing.mail
         maillog.send_refused(outgoing.id, mail.case_id, mail.kind.value, status)
+
+    async def _recorded(self, record: Callable[[], Awaitable[T]]) -> T:
+        """Record an outcome however long the store is busy: no mail goes twice for that."""
+        return await outlast(record, patience=self._lease / 2)
 
     @property
     def idle(self) -> asyncio.Event:

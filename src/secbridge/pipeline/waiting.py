@@ -5,10 +5,24 @@ The arithmetic is tenacity's; what is durable is only how often we tried.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_exponential,
+    wait_random_exponential,
+)
+
+from secbridge.errors import StoreBusy
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +48,16 @@ class RetryPolicy:
         if at_least is not None:
             delay = max(delay, min(at_least, timedelta(days=1)))
         return delay
+
+
+async def outlast(record: Callable[[], Awaitable[T]], *, patience: timedelta) -> T:
+    """Record something once the store can commit again.  Raises StoreBusy after ``patience``."""
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(StoreBusy),
+        wait=wait_exponential(multiplier=0.5, max=10),
+        stop=stop_after_delay(patience),
+        reraise=True,
+    ):
+        with attempt:
+            return await record()
+    raise AssertionError("tenacity either returns or raises")  # pragma: no cover

@@ -15,7 +15,7 @@ from secbridge import maillog
 from secbridge.errors import Deferral, IllegalMove, MessageError, OutcomeUnknown, StoreBusy
 from secbridge.model.delivery import Deferred, Delivery, Move, Quarantined
 from secbridge.pipeline.steps import Steps
-from secbridge.pipeline.waiting import RetryPolicy
+from secbridge.pipeline.waiting import RetryPolicy, outlast
 from secbridge.ports import Clock, Deliveries
 
 
@@ -64,10 +64,6 @@ class Worker:
                 await self._quarantine(delivery, f"died-{self._limits.deaths}-times")
                 return
             await self._steps.carry(delivery)
-        except StoreBusy:
-            maillog.fault(
-                "worker", "StoreBusy", delivery=delivery.id
-            )  # the lease runs out by itself
         except Deferral as error:
             await self._defer(delivery, error)
         except MessageError as error:
@@ -90,8 +86,13 @@ class Worker:
         maillog.quarantined(delivery.id, why)
 
     async def _record(self, delivery: Delivery, move: Move) -> None:
-        try:
+        """Record how it ended, however long the store is busy, but no longer than the lease."""
+
+        async def record() -> None:
             await self._deliveries.record(delivery.id, move)
+
+        try:
+            await outlast(record, patience=self._limits.lease / 2)
         except (StoreBusy, IllegalMove) as error:
             # The lease runs out by itself, and the attempt that has no outcome is counted.
             maillog.fault("worker", type(error).__name__, delivery=delivery.id)
