@@ -25,6 +25,7 @@ from secbridge.model.alias import Alias
 from secbridge.model.case import Route
 from secbridge.openpgp import GnuPG
 from secbridge.outbound import MailGuard, SmtpSubmission, TemplateWording
+from secbridge.pipeline.clockwork import Clockwork
 from secbridge.pipeline.examining import Examiner
 from secbridge.pipeline.replying import Answering
 from secbridge.pipeline.sending import Sender
@@ -214,6 +215,7 @@ async def _run(settings: Settings, *, listen: bool, work: bool) -> int:
         listener = _listener(house) if listen else None
         endpoints = await _open_doors(settings, listener) if listener else ()
         loops = _start_work(house, stopping) if work else ()
+        clockwork = asyncio.create_task(_clockwork(house).run(stopping)) if work else None
         took_ms = round((perf_counter() - began) * 1000)
         maillog.started(__version__, endpoints, len(house.aliases), took_ms)
         systemd.ready(f"taking mail for {len(house.aliases)} aliases")
@@ -222,10 +224,17 @@ async def _run(settings: Settings, *, listen: bool, work: bool) -> int:
         if listener is not None:
             await listener.drain(settings.daemon.stop_timeout.total_seconds())
         await _finish(loops, settings.daemon.stop_timeout)
+        if clockwork is not None:
+            await clockwork
         if work:
             await house.store.release_leases()
     maillog.stopped()
     return 0 if healthy else 1
+
+
+def _clockwork(house: House) -> Clockwork:
+    retention = house.settings.daemon.raw_mail_retention
+    return Clockwork(house.store, clock=house.clock, retention=retention)
 
 
 def _stop_at_signals(stopping: asyncio.Event) -> None:

@@ -115,6 +115,11 @@ def quarantined(delivery: str, why: str) -> None:
     _log.error("delivery.quarantined", delivery=delivery, why=why, alarm=True)
 
 
+def purged(mails: int) -> None:
+    """Tell that the raw bytes of finished mails went after their retention time."""
+    _log.info("store.purged", mails=mails)
+
+
 def fault(where: str, kind: str, **facts: str | int) -> None:
     """Tell, with an alarm, of a fault of ours: the class of an exception, never its text."""
     _log.error("fault", where=where, kind=kind, alarm=True, **facts)

@@ -130,6 +130,14 @@ class Deliveries(Protocol):
         ...
 
 
+class Retention(Protocol):
+    """What the clock may ask of the store."""
+
+    async def purge(self, before: datetime) -> int:
+        """Delete the raw bytes of mails that were done before then; return how many mails."""
+        ...
+
+
 # ── Cases ────────────────────────────────────────────────────────────────────────────────────────
 
 
