@@ -255,7 +255,8 @@ def _listener(house: House) -> Listener:
     chosen = house.settings.intake
     return Listener(
         house.store,
-        [house.settings.postmaster, *house.aliases],
+        list(house.aliases),
+        postmaster=house.settings.postmaster,
         hostname=chosen.hostname,
         clock=house.clock,
         limits=IntakeLimits(

@@ -12,9 +12,9 @@ import socket
 import stat
 import struct
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,26 @@ async def test_a_client_that_speaks_no_tls_after_starttls_is_forgotten() -> None
             client.writer.write_eof()
             await until(lambda: listener.connections == 0)
             client.writer.close()
+
+
+def test_a_client_that_never_begins_its_handshake_is_forgotten() -> None:
+    """Between STARTTLS and the handshake, time and a stop end the conversation like anywhere."""
+
+    async def story(loop: HeldLoop) -> None:
+        async with listening(MemorySpool(), tls=server_context()) as listener:
+            for ending in ("time", "stop"):
+                client = await Client.to(listener)
+                await client.say("EHLO client.example")
+                assert (await client.say("STARTTLS")).startswith("220 ")
+                if ending == "time":
+                    loop.let_pass(6 * 60)
+                    await until(lambda: listener.connections == 0)
+                else:
+                    await listener.drain(5)
+                    assert listener.connections == 0
+                client.writer.close()
+
+    run_held(story)
 
 
 # ── Durability ───────────────────────────────────────────────────────────────────────────────────
@@ -438,9 +458,10 @@ async def test_abort_cuts_everybody() -> None:
 
 
 @pytest.fixture
-def short_folder() -> Path:
+def short_folder() -> Iterator[Path]:
     """Make a folder whose name is short enough for a unix socket."""
-    return Path(tempfile.mkdtemp(prefix="sb", dir="/tmp"))
+    with tempfile.TemporaryDirectory(prefix="sb", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 async def test_a_unix_socket_is_for_owner_and_group_only(short_folder: Path) -> None:
@@ -644,6 +665,30 @@ async def test_a_refusal_is_logged_with_its_status_and_reason() -> None:
             "peer": "127.0.0.1",
         }
     ]
+
+
+class StoppedClock:
+    """A clock that fails, as a thing of ours that may fail at any place does."""
+
+    def now(self) -> datetime:
+        """Raise."""
+        raise OverflowError("canary-detail")
+
+
+async def test_a_fault_behind_the_final_dot_is_told_for_each_recipient() -> None:
+    """Whatever fails before the commit, LMTP answers for everybody, and nothing stays reserved."""
+    listener = Listener(
+        MemorySpool(), [ALIAS, TEAM], hostname="mx.example.org", clock=StoppedClock()
+    )
+    await listener.start([Endpoint(MailProtocol.LMTP, "127.0.0.1")])
+    client = await Client.to(listener)
+    await client.up_to_data([ALIAS, TEAM], hello="LHLO")
+    assert await client.say("x\r\n.") == "451 4.3.0 Try again later"
+    assert await client.line() == "451 4.3.0 Try again later"
+    assert await client.say("NOOP") == "250 2.0.0 Ok"
+    assert listener.memory_held == 0
+    await client.quit(listener)
+    await listener.drain(5)
 
 
 # ── Limits ───────────────────────────────────────────────────────────────────────────────────────

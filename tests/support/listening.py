@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import shutil
 import ssl
 import subprocess
@@ -71,6 +72,7 @@ def _certificate() -> Path:
     if openssl is None:
         pytest.skip("the openssl command makes the certificate of this test, and it is not here")
     folder = Path(tempfile.mkdtemp(prefix="sb", dir="/tmp"))
+    atexit.register(shutil.rmtree, folder)
     command = (
         f"{openssl} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
         f" -subj /CN=localhost -addext subjectAltName=DNS:localhost"
