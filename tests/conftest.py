@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.support.keys import Keys, Ring, cast, copied_ring, fresh_ring
 
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,8 @@ from secbridge.openpgp import GnuPG
 from secbridge.ports import CannotOpen, Decrypted
 
 LIMIT = 1 << 20
+MOUNT = shutil.which("mount") or "mount"
+UMOUNT = shutil.which("umount") or "umount"
 PASSPHRASE = "correct horse battery staple"
 
 
@@ -41,16 +43,55 @@ def locked() -> Iterator[tuple[Ring, str]]:
 
 
 @contextmanager
-def fake_gpg(body: str) -> Iterator[Path]:
-    """Give a script that is gpg, until it is asked to decrypt: then it runs ``body``."""
+def gpg_script(prologue: str) -> Iterator[Path]:
+    """Give a script that does something first, and is gpg then."""
     with tempfile.TemporaryDirectory(prefix="sb", dir="/tmp") as place:
         script = Path(place) / "gpg"
-        real = shutil.which("gpg")
-        script.write_text(
-            f'#!/bin/sh\ncase " $* " in *" --decrypt "*) {body};; esac\nexec {real} "$@"\n'
-        )
+        script.write_text(f'#!/bin/sh\n{prologue}\nexec {shutil.which("gpg")} "$@"\n')
         script.chmod(0o700)
         yield script
+
+
+def when_decrypting(body: str) -> AbstractContextManager[Path]:
+    """Give a script that is gpg, but that runs ``body`` when it is asked to decrypt."""
+    return gpg_script(f'case " $* " in *" --decrypt "*) {body};; esac')
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """Return a private directory with a file system of 128 KiB of its own."""
+    home = Path(tempfile.mkdtemp(prefix="sb", dir="/tmp"))
+    options = ["-t", "tmpfs", "-o", "size=128k,mode=700", "none", str(home)]
+    try:
+        if subprocess.run([MOUNT, *options], capture_output=True, check=False).returncode != 0:
+            pytest.skip("no right to mount a small file system here")
+        yield home
+        kill_agents(home)
+        subprocess.run([UMOUNT, "-l", str(home)], check=True)
+    finally:
+        home.rmdir()
+
+
+def exists(path: Path) -> bool:
+    """Whether there is anything at a path."""
+    return path.exists()
+
+
+def is_alive(note: Path) -> bool:
+    """Whether the process whose id a file holds is still there."""
+    return Path(f"/proc/{note.read_text().strip()}").exists()
+
+
+def files_below(place: Path) -> list[Path]:
+    """Return all files in a directory and below it."""
+    return [path for path in place.rglob("*") if path.is_file()]
+
+
+def fill_up(home: Path) -> None:
+    """Leave no room on the disk of a directory."""
+    with suppress(OSError), (home / "fill").open("wb", buffering=0) as fill:
+        while True:
+            fill.write(b"\0" * 4096)
 
 
 class TestPassphrase:
@@ -130,7 +171,7 @@ class TestHome:
         home = Path("/tmp/sb-there-is-no-such-home")
         message = keys.reporter.encrypt(b"text", keys.role_fpr)
         assert await fault(GnuPG(home, role_keys=[keys.role_fpr]), message) == ("gpg-home", True)
-        assert not home.exists()
+        assert not exists(home)
 
     async def test_a_home_that_others_can_look_into(self, role_ring: Ring, keys: Keys) -> None:
         """A home with a loose mode is not used."""
@@ -162,28 +203,15 @@ class TestHome:
             gnupg = GnuPG(empty_ring.home, role_keys=[keys.role_fpr])
             assert await fault(gnupg, message) == ("gpg-home", True)
 
-    async def test_a_full_disk(self, keys: Keys) -> None:
+    async def test_a_full_disk(self, small_disk: Path, keys: Keys) -> None:
         """A certificate that cannot be written is a Deferral."""
-        home = Path(tempfile.mkdtemp(prefix="sb", dir="/tmp"))
-        mount = ["mount", "-t", "tmpfs", "-o", "size=128k,mode=700", "none", str(home)]
-        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-            home.rmdir()
-            pytest.skip("no right to mount a small file system here")
-        try:
-            ring = Ring(home)
-            ring.take(keys.role.export_secret(keys.role_fpr))
-            with (home / "fill").open("wb", buffering=0) as fill, pytest.raises(OSError):
-                while True:
-                    fill.write(b"\0" * 4096)
-            gnupg = GnuPG(home, role_keys=[keys.role_fpr])
-            with pytest.raises(Deferral) as caught:
-                await gnupg.import_certificate(keys.reporter_cert, address="reporter@example.net")
-            await gnupg.aclose()
-            assert (caught.value.code, caught.value.alarm) == ("gpg-disk-full", True)
-        finally:
-            kill_agents(home)
-            subprocess.run(["umount", "-l", str(home)], check=False)
-            home.rmdir()
+        Ring(small_disk).take(keys.role.export_secret(keys.role_fpr))
+        fill_up(small_disk)
+        gnupg = GnuPG(small_disk, role_keys=[keys.role_fpr])
+        with pytest.raises(Deferral) as caught:
+            await gnupg.import_certificate(keys.reporter_cert, address="reporter@example.net")
+        await gnupg.aclose()
+        assert (caught.value.code, caught.value.alarm) == ("gpg-disk-full", True)
 
 
 class TestAgent:
@@ -196,9 +224,9 @@ class TestAgent:
         """Gpg says "no secret key" without its agent; the key's file says otherwise."""
         message = keys.reporter.encrypt(b"text", keys.role_fpr, hidden=hidden)
         kill_agents(role_ring.home)
-        (role_ring.home / "gpg-agent.conf").write_text("no-such-option\n")
-        gnupg = GnuPG(role_ring.home, role_keys=[keys.role_fpr])
-        assert await fault(gnupg, message) == ("gpg-agent", True)
+        with gpg_script('set -- --agent-program /nonexistent "$@"') as binary:
+            gnupg = GnuPG(role_ring.home, role_keys=[keys.role_fpr], binary=str(binary))
+            assert await fault(gnupg, message) == ("gpg-agent", True)
 
     async def test_a_damaged_secret_key(self, role_ring: Ring, keys: Keys) -> None:
         """A key file that the agent cannot read is our fault."""
@@ -234,7 +262,7 @@ class TestProcess:
     async def test_a_killed_gpg(self, role_ring: Ring, keys: Keys) -> None:
         """A gpg that somebody kills has said nothing about the mail."""
         message = keys.reporter.encrypt(b"text", keys.role_fpr)
-        with fake_gpg("kill -KILL $$") as binary:
+        with when_decrypting("kill -KILL $$") as binary:
             gnupg = GnuPG(role_ring.home, role_keys=[keys.role_fpr], binary=str(binary))
             assert await fault(gnupg, message) == ("gpg-killed", True)
 
@@ -244,19 +272,19 @@ class TestProcess:
         """A gpg that hangs is ended; the mail waits."""
         message = keys.reporter.encrypt(b"text", keys.role_fpr)
         note = role_ring.home / "pid"
-        with fake_gpg(f"echo $$ > {note}; exec sleep 600") as binary:
+        with when_decrypting(f"echo $$ > {note}; exec sleep 600") as binary:
             gnupg = GnuPG(
-                role_ring.home, role_keys=[keys.role_fpr], binary=str(binary), timeout=2.0
+                role_ring.home, role_keys=[keys.role_fpr], binary=str(binary), timeout=3.0
             )
             assert await fault(gnupg, message) == ("gpg-timeout", True)
-        assert not Path(f"/proc/{note.read_text().strip()}").exists()
+        assert not is_alive(note)
 
     async def test_a_cancelled_call_kills_its_gpg(self, role_ring: Ring, keys: Keys) -> None:
         """When the caller gives up, no process stays behind."""
         message = keys.reporter.encrypt(b"text", keys.role_fpr)
         note = role_ring.home / "pid"
         os.mkfifo(note)
-        with fake_gpg(f"echo $$ > {note}; exec sleep 600") as binary:
+        with when_decrypting(f"echo $$ > {note}; exec sleep 600") as binary:
             gnupg = GnuPG(role_ring.home, role_keys=[keys.role_fpr], binary=str(binary))
             call = asyncio.create_task(gnupg.decrypt(message, limit=LIMIT))
             pid = int(await asyncio.to_thread(note.read_text))
@@ -296,9 +324,9 @@ async def test_no_plaintext_is_left_on_the_disk(
     await gnupg.sign_detached(canary, signer=keys.role_fpr)
     await gnupg.unseal(await gnupg.seal(canary, recipients=[keys.role_fpr]))
     await gnupg.aclose()
-    files = [path for path in role_ring.home.rglob("*") if path.is_file()]
+    files = files_below(role_ring.home)
     assert [path.name for path in files if canary in path.read_bytes()] == []
-    assert list(tmp_path.iterdir()) == []
+    assert files_below(tmp_path) == []
 
 
 async def test_the_passphrase_is_in_no_command_line(locked: tuple[Ring, str]) -> None:
@@ -306,7 +334,7 @@ async def test_the_passphrase_is_in_no_command_line(locked: tuple[Ring, str]) ->
     ring, role = locked
     message = ring.encrypt(b"text", role)
     note = ring.home / "arguments"
-    with fake_gpg(f'tr "\\0" " " < /proc/$$/cmdline > {note}; env >> {note}') as binary:
+    with when_decrypting(f'tr "\\0" " " < /proc/$$/cmdline > {note}; env >> {note}') as binary:
         gnupg = GnuPG(
             ring.home, role_keys=[role], binary=str(binary), passphrase=Secret(PASSPHRASE)
         )

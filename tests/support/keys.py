@@ -60,6 +60,8 @@ class Ring:
         it (``0`` never, ``1y``, ``seconds=10``); without ``encrypts`` it can only sign.
         """
         before = set(self.fingerprints())
+        if self.passphrase:  # a low count keeps tests fast, and a random passphrase loses nothing
+            (self.home / "gpg-agent.conf").write_text("s2k-count 65536\n")
         self.gpg("--quick-gen-key", uid, algo, "cert,sign", expire, at=at)
         (fingerprint,) = set(self.fingerprints()) - before
         if encrypts:
@@ -165,7 +167,7 @@ class Ring:
 
     def verify_detached(self, signature: bytes, content: bytes) -> bytes:
         """Return the status lines that gpg writes for a detached signature."""
-        with tempfile.TemporaryDirectory(prefix="sb", dir="/tmp") as scratch:
+        with tempfile.TemporaryDirectory(prefix="sbk", dir="/tmp") as scratch:
             path = Path(scratch) / "signature"
             path.write_bytes(signature)
             return self.gpg(
@@ -174,10 +176,14 @@ class Ring:
 
     def copy(self) -> Ring:
         """Return a ring of its own with the same keys; close it."""
-        twin = Path(tempfile.mkdtemp(prefix="sb", dir="/tmp"))
+        twin = Path(tempfile.mkdtemp(prefix="sbk", dir="/tmp"))
         shutil.copytree(self.home, twin, dirs_exist_ok=True, ignore=_LEFT_BEHIND)
         twin.chmod(0o700)
         return Ring(twin, passphrase=self.passphrase)
+
+    def close_agent(self) -> None:
+        """Stop the agent; gpg starts it again when it is needed."""
+        kill_agents(self.home)
 
     def close(self) -> None:
         """Stop the agent and remove the home."""
@@ -199,7 +205,7 @@ def kill_agents(home: Path) -> None:
 @contextmanager
 def fresh_ring(*, passphrase: str = "") -> Iterator[Ring]:
     """Give an empty ring with a short path and mode 0700, and clear it away."""
-    ring = Ring(Path(tempfile.mkdtemp(prefix="sb", dir="/tmp")), passphrase=passphrase)
+    ring = Ring(Path(tempfile.mkdtemp(prefix="sbk", dir="/tmp")), passphrase=passphrase)
     try:
         yield ring
     finally:
@@ -242,6 +248,11 @@ class Keys:
     def reporter_cert(self) -> bytes:
         """The reporter's certificate, binary."""
         return self.reporter.export(self.reporter_fpr)
+
+    @property
+    def stranger_cert(self) -> bytes:
+        """The stranger's certificate, binary."""
+        return self.stranger.export(self.stranger_fpr)
 
 
 @contextmanager

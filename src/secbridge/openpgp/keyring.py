@@ -108,7 +108,8 @@ class Keyring:
         """Whether a primary fingerprint is that of a role key."""
         if self._role_keys:
             return normal(fingerprint) in self._role_keys
-        return any(one.fingerprint == normal(fingerprint) for one in self.roles())
+        ours = self._listed("--list-secret-keys")
+        return any(one.fingerprint == normal(fingerprint) for one in ours)
 
     def addressed(self, key_ids: Sequence[str]) -> tuple[tuple[RingCertificate, RingKey], ...]:
         """Return our keys to which a message with these key ids may be encrypted.
