@@ -179,7 +179,7 @@ def test_a_power_cut_at_any_step_leaves_one_issue_and_one_answer(here: Village, 
 
 
 def _play(here: Village, keys: Keys, name: str, die: str | None) -> Story:
-    """Send a report to a daemon that dies at a point, start it again, and tell what became of it."""
+    """Send a report to a daemon that dies at a point, start it again, tell what came of it."""
     config = here.config(name)
     file = config.parent / "points"
     mail = plain_report()

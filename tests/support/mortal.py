@@ -22,6 +22,7 @@ from secbridge import daemon
 from secbridge.outbound import SmtpSubmission
 from secbridge.settings import load
 from secbridge.store import Store
+from secbridge.trackers.gitlab_door import Door
 
 LASTING: list[tuple[type, str]] = [
     (Store, "accept"),
@@ -36,6 +37,8 @@ LASTING: list[tuple[type, str]] = [
     (Store, "outgoing_sent"),
     (Store, "outgoing_deferred"),
     (SmtpSubmission, "submit"),
+    (Door, "post"),
+    (Door, "put"),
 ]
 """The methods after which something is on the disk or out of the house."""
 
@@ -101,6 +104,8 @@ def wrap(owner: type, name: str, fate: Fate) -> None:
 
 def _named(name: str, args: tuple[Any, ...]) -> str:
     """Name a commit by its moves, a submission by its recipient's side."""
+    if name in {"post", "put"}:
+        return f"{name} {args[0]}"
     if name == "record":
         return "record " + "+".join(type(move).__name__ for move in args[1:])
     return name

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
@@ -96,9 +99,16 @@ def _login(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) 
 
 @asynccontextmanager
 async def a_relay(
-    *, tls: ssl.SSLContext | None = None, implicit: bool = False, login: bool = False
+    *,
+    tls: ssl.SSLContext | None = None,
+    implicit: bool = False,
+    login: bool = False,
+    path: Path | None = None,
 ) -> AsyncIterator[Relay]:
-    """Run a relay on a free port of loopback; ``tls`` offers STARTTLS, or speaks TLS at once."""
+    """Run a relay on a free port of loopback; ``tls`` offers STARTTLS, or speaks TLS at once.
+
+    ``path`` makes it listen on a unix socket instead.
+    """
     relay = Relay()
     loop = asyncio.get_running_loop()
     servers: list[SMTP] = []
@@ -117,8 +127,12 @@ async def a_relay(
         servers.append(server)
         return server
 
-    listener = await loop.create_server(connected, "127.0.0.1", 0, ssl=tls if implicit else None)
-    relay.port = listener.sockets[0].getsockname()[1]
+    if path is not None:
+        listener = await loop.create_unix_server(connected, path)
+    else:
+        spoken = tls if implicit else None
+        listener = await loop.create_server(connected, "127.0.0.1", 0, ssl=spoken)
+        relay.port = listener.sockets[0].getsockname()[1]
     try:
         yield relay
     finally:
@@ -127,3 +141,24 @@ async def a_relay(
             if server.transport is not None:
                 server.transport.close()
         await listener.wait_closed()
+
+
+@contextmanager
+def relay_in_thread() -> Iterator[Relay]:
+    """Run a relay in a loop of its own, for tests that are not coroutines."""
+    ready: Future[tuple[Relay, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        over = asyncio.Event()
+        async with a_relay() as relay:
+            ready.set_result((relay, asyncio.get_running_loop(), over))
+            await over.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    relay, loop, over = ready.result(timeout=30)
+    try:
+        yield relay
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(timeout=30)
