@@ -9,7 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.keys import Keys, copied_ring
-from tests.support.mails import CONTROL, encrypted, entity, file, header, mail, multipart, signed, text
+from tests.support.mails import (
+    CONTROL,
+    encrypted,
+    entity,
+    file,
+    header,
+    mail,
+    multipart,
+    signed,
+    text,
+)
 
 from secbridge.mail.headers import authors, header_facts, split_header
 from secbridge.mail.text import decode, html_to_text
@@ -74,14 +84,19 @@ PIECES = st.sampled_from(
         b"Content-Type: multipart/mixed; boundary=b\n", b"Content-Type: multipart/encrypted\n",
         b"Content-Type: multipart/signed; boundary=b; protocol=application/pgp-signature\n",
         b"Content-Type: message/rfc822\n", b"Content-Type: text/html; charset=utf-16\n",
-        b"Content-Type: application/pgp-encrypted\n", b"Content-Type: multipart/alternative; boundary=c\n",
+        b"Content-Type: application/pgp-encrypted\n",
+        b"Content-Type: multipart/alternative; boundary=c\n",
         b"Content-Transfer-Encoding: base64\n", b"Content-Transfer-Encoding: x-uuencode\n",
-        b"Content-Disposition: attachment; filename*=utf-8''%C3%A4\n", b"\n", b"\r\n", b"\r", b" ",
+        b"Content-Disposition: attachment; filename*=utf-8''%C3%A4\n",
+        b"\n", b"\r\n", b"\r", b" ",
         b"--b\n", b"--b--\n", b"--c\n", b"--c--\n", b"From: a@example.net\n", b"From: <b@c>, d\n",
-        b"Subject: =?utf-8?q?x?=\n", b"-----BEGIN PGP MESSAGE-----\n", b"-----END PGP MESSAGE-----\n",
+        b"Subject: =?utf-8?q?x?=\n", b"-----BEGIN PGP MESSAGE-----\n",
+        b"-----END PGP MESSAGE-----\n",
         b"-----BEGIN PGP SIGNED MESSAGE-----\n", b"-----BEGIN PGP SIGNATURE-----\n", b"=abcd\n",
-        b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n", b"hQEMAwzOQ1qnzNo7AQf7\n", b"begin 600 x\n", b"\xff\0",
-        b"<div><a href=", b"Version: 1\n", b"words and more words\n", b'"', b"(", b"\x85\x01\x0c\x03",
+        b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n", b"hQEMAwzOQ1qnzNo7AQf7\n",
+        b"begin 600 x\n", b"\xff\0",
+        b"<div><a href=", b"Version: 1\n", b"words and more words\n", b'"',
+        b"(", b"\x85\x01\x0c\x03",
     ]
 )  # fmt: skip
 
@@ -95,7 +110,9 @@ def test_any_heap_of_pieces_becomes_a_message(openpgp: GnuPG, pieces: list[bytes
 
 @TUNED
 @given(data=st.data())
-def test_any_damage_leaves_a_message(openpgp: GnuPG, seeds: list[bytes], data: st.DataObject) -> None:
+def test_any_damage_leaves_a_message(
+    openpgp: GnuPG, seeds: list[bytes], data: st.DataObject
+) -> None:
     """A sound mail with octets changed, cut out, doubled or mixed with another is a Message."""
     raw = data.draw(st.sampled_from(seeds))
     for _ in range(data.draw(st.integers(0, 4))):
@@ -118,9 +135,15 @@ def test_any_header_is_read(raw: bytes) -> None:
     assert len(authors(block).addresses) <= 1000
 
 
+CHARSETS = st.one_of(
+    st.none(),
+    st.text(max_size=20),
+    st.sampled_from(["utf-16", "iso-2022-jp", "hz", "gb18030", "utf-7", "idna", "cp037"]),
+)
+
+
 @TUNED
-@given(octets=st.binary(max_size=300), charset=st.one_of(st.none(), st.text(max_size=20),
-       st.sampled_from(["utf-16", "iso-2022-jp", "hz", "gb18030", "utf-7", "idna", "cp037"])))  # fmt: skip
+@given(octets=st.binary(max_size=300), charset=CHARSETS)
 def test_any_octets_in_any_charset_are_text(octets: bytes, charset: str | None) -> None:
     """Decoding gives a text that can be encoded again, or a replacement."""
     decode(octets, charset)[0].encode("utf-8", "surrogatepass")

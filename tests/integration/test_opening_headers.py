@@ -21,7 +21,7 @@ async def subjects_and_text(
 
 
 async def test_rfc_9788_headers_are_read(stranger_desk: Desk, keys: Keys) -> None:
-    """``hp="cipher"``: the inner subject wins, the outer is kept, the author stays the outer one."""
+    """``hp="cipher"``: the inner subject wins, the author stays the outer one."""
     inner = text("Words.\n", params=CIPHER, extra=INSIDE)
     found = await subjects_and_text(stranger_desk, keys, inner)
     assert found == (SUBJECTS, "Words.\n", ("reporter@example.net",))
@@ -48,7 +48,10 @@ async def test_words_that_only_look_like_a_legacy_display_are_kept(
     stranger_desk: Desk, keys: Keys
 ) -> None:
     """Another subject, or a line that is no field, is somebody's text."""
-    for shown in ("Subject: Another\n\nWords.\n", "Subject: The real subject\nGET / HTTP/1.1\n\nx\n"):
+    for shown in (
+        "Subject: Another\n\nWords.\n",
+        "Subject: The real subject\nGET / HTTP/1.1\n\nx\n",
+    ):
         part = text(shown, params='; hp-legacy-display="1"')
         inner = multipart("mixed", [part], params=CIPHER, extra=INSIDE)
         found = await subjects_and_text(stranger_desk, keys, inner)
@@ -56,7 +59,7 @@ async def test_words_that_only_look_like_a_legacy_display_are_kept(
 
 
 async def test_the_draft_form_is_read(stranger_desk: Desk, keys: Keys) -> None:
-    """``protected-headers="v1"`` with its ``text/rfc822-headers`` part, as older programs send it."""
+    """``protected-headers="v1"`` with its ``text/rfc822-headers`` part."""
     v1 = '; protected-headers="v1"'
     legacy = entity(f"text/rfc822-headers{v1}", "Subject: The real subject\n")
     inner = multipart("mixed", [legacy, text("Words.\n")], params=v1, extra=INSIDE)
@@ -74,7 +77,9 @@ async def test_the_payload_of_a_signed_mail_within_is_meant(
     assert found[:2] == (SUBJECTS, "Words.\n")
 
 
-async def test_a_signed_clear_mail_has_its_subject_from_inside(known_desk: Desk, keys: Keys) -> None:
+async def test_a_signed_clear_mail_has_its_subject_from_inside(
+    known_desk: Desk, keys: Keys
+) -> None:
     """``hp="clear"`` under a signature counts; under a bad one it does not."""
     part = text("Words.\n", params='; hp="clear"', extra="Subject: The signed subject\n")
     raw = mail(signed(part, keys.reporter.sign_detached(part, keys.reporter_fpr)), subject="outer")

@@ -38,7 +38,9 @@ async def test_a_signed_mail_is_verified_over_its_raw_octets(
     assert (message.text, message.decryption.ok) == ("The report.\n", None)
 
 
-async def test_line_ends_that_the_way_changed_are_mended(known_desk: Desk, signature: bytes) -> None:
+async def test_line_ends_that_the_way_changed_are_mended(
+    known_desk: Desk, signature: bytes
+) -> None:
     """A mail without any CR, or with LF in some lines only, verifies as it was sent."""
     raw = mail(signed(INNER, signature))
     bare = raw.replace(b"\r\n", b"\n")
@@ -47,7 +49,9 @@ async def test_line_ends_that_the_way_changed_are_mended(known_desk: Desk, signa
         assert verdicts(await known_desk.open(changed)) == ["good whole sender"]
 
 
-async def test_line_ends_within_ciphertext_are_mended(known_desk: Desk, keys: Keys, signature: bytes) -> None:
+async def test_line_ends_within_ciphertext_are_mended(
+    known_desk: Desk, keys: Keys, signature: bytes
+) -> None:
     """The same rule holds for the bytes that came out of a ciphertext."""
     inner = signed(INNER, signature).replace(b"\r\n", b"\n")
     message = await known_desk.open(mail(encrypted(keys.reporter.encrypt(inner, keys.role_fpr))))
@@ -67,9 +71,7 @@ async def test_combined_encryption_and_signature(
     ]  # fmt: skip
 
 
-async def test_a_signature_around_a_ciphertext(
-    known_desk: Desk, keys: Keys
-) -> None:
+async def test_a_signature_around_a_ciphertext(known_desk: Desk, keys: Keys) -> None:
     """Encrypted, then signed: the signature is the outer layer and covers all."""
     ciphertext = encrypted(keys.reporter.encrypt(INNER, keys.role_fpr))
     outer = signed(ciphertext, keys.reporter.sign_detached(ciphertext, keys.reporter_fpr))
@@ -82,7 +84,10 @@ async def test_a_changed_text_is_bad(known_desk: Desk, signature: bytes) -> None
     """One changed letter, or an old signature over another text, is bad and has no sender."""
     for changed in (INNER.replace(b"report", b"rebort"), text("Something else.\n")):
         message = await known_desk.open(mail(signed(changed, signature)))
-        assert (told(message), verdicts(message)) == (["signed pgp-mime 0 not ok"], ["bad whole other"])
+        assert (told(message), verdicts(message)) == (
+            ["signed pgp-mime 0 not ok"],
+            ["bad whole other"],
+        )
 
 
 async def test_a_signature_that_is_none_is_bad(known_desk: Desk) -> None:
@@ -238,7 +243,10 @@ async def test_keys_past_their_time(keys: Keys, role_ring: Ring) -> None:
     """Expired and revoked keys have verdicts of their own."""
     with copied_ring(keys.reporter) as ring:
         old = ring.make_key(
-            "Old <reporter@example.net>", expire="20200301T000000", at="20200101T000000", encrypts=False
+            "Old <reporter@example.net>",
+            expire="20200301T000000",
+            at="20200101T000000",
+            encrypts=False,
         )
         by_old = ring.sign_detached(INNER, old, at="20200201T000000")
         by_reporter = ring.sign_detached(INNER, keys.reporter_fpr)

@@ -320,14 +320,11 @@ async def test_what_the_verdict_forbids_is_not_answered(house: House) -> None:
     assert answer == NoAnswer("list")
 
 
-@pytest.mark.parametrize(
-    "author", [None, '"odd one"@example.net', "a@b.example\r\nBcc: c@d.example"]
-)
-async def test_without_an_author_to_write_to_there_is_no_answer(
-    house: House, author: str | None
-) -> None:
+async def test_without_an_author_to_write_to_there_is_no_answer(house: House) -> None:
     """Whatever the verdict said: this is looked at again where the header is made."""
-    assert await house.answer(a_message(author=author)) == NoAnswer("no-single-author")
+    hostile = "a@b.example\r\nBcc: c@d.example"
+    assert await house.answer(a_message(author=None)) == NoAnswer("no-single-author")
+    assert await house.answer(a_message(author=hostile)) == NoAnswer("author-unusable")
 
 
 async def test_a_case_is_answered_once(house: House) -> None:
@@ -509,3 +506,9 @@ def test_a_text_that_cannot_be_used_is_told_at_start(
         TemplateWording([an_alias(templates=str(tmp_path))])
     assert "notice-send-key.j2" in str(caught.value)
     assert problem in str(caught.value)
+
+
+def test_a_folder_of_texts_that_is_not_there_is_told_at_start(tmp_path: Path) -> None:
+    """Else the operator's own words would silently stay at home."""
+    with pytest.raises(ConfigError, match="is no folder"):
+        TemplateWording([an_alias(templates=str(tmp_path / "missing"))])

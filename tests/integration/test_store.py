@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
-import sys
-import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,7 +20,12 @@ from tests.support.stores import (
     a_mail,
     accepted,
     an_envelope,
+    database,
+    hold,
+    opened,
+    queued,
     routed,
+    run_python,
     targets,
 )
 
@@ -30,7 +33,7 @@ from secbridge.errors import IllegalMove, StoreBusy
 from secbridge.model.delivery import Attempted, Finished, State
 from secbridge.model.issue import Severity
 from secbridge.store import Store
-from secbridge.store.database import Database, Transaction
+from secbridge.store.database import Transaction
 
 
 @pytest.fixture
@@ -39,39 +42,6 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     store = await Store.open(tmp_path / "store" / "store.db", clock=StillClock())
     yield store
     await store.aclose()
-
-
-def database(store: Store) -> Database:
-    """Return the database beneath, to see its commits and to hold its writer."""
-    return store._db
-
-
-class Held:
-    """A writer that waits in the middle of a transaction until it is let go."""
-
-    def __init__(self) -> None:
-        self.begun = threading.Event()
-        self.let_go = threading.Event()
-
-    def __call__(self, transaction: Transaction) -> None:
-        """Wait, inside the transaction."""
-        self.begun.set()
-        self.let_go.wait(30)
-
-
-async def hold(store: Store) -> tuple[Held, asyncio.Task[None]]:
-    """Stop the writer inside a transaction, so that what comes next shares its commit."""
-    held = Held()
-    task = asyncio.create_task(database(store).write(held))
-    await asyncio.to_thread(held.begun.wait, 30)
-    return held, task
-
-
-async def queued(*tasks: asyncio.Task[object]) -> None:
-    """Let tasks run until they wait for the writer."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert not any(task.done() for task in tasks)
 
 
 async def test_twenty_tasks_accepting_one_mail_make_one_delivery(store: Store) -> None:
@@ -220,14 +190,6 @@ async def test_closing_commits_what_is_queued(tmp_path: Path) -> None:
         assert len(await again.find()) == 1
 
 
-@asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[Store]:
-    """Return a store for the length of a block."""
-    store = await Store.open(path, clock=StillClock())
-    yield store
-    await store.aclose()
-
-
 async def test_the_files_are_for_us_alone(store: Store, tmp_path: Path) -> None:
     """Directory 0700, database and its companions 0600, from the first moment."""
     await accepted(store)
@@ -349,6 +311,17 @@ async def test_the_leases_of_a_living_process_stay(store: Store, tmp_path: Path)
         assert await other.next_due() == NOON + LEASE
 
 
+async def test_leases_that_a_stop_left_are_free_at_the_next_start(tmp_path: Path) -> None:
+    """A stop that was cut short leaves leases, and the next start frees them; no files pile up."""
+    path = tmp_path / "store" / "store.db"
+    for attempts in (1, 2, 3):
+        async with opened(path) as store:
+            await accepted(store)
+            (delivery,) = await store.claim(NOON, limit=9, lease=LEASE)
+            assert attempts == delivery.attempts
+            assert 1 == len(list(path.with_name("store.db-owners").iterdir()))
+
+
 async def test_a_mail_is_there_when_the_process_is_killed_after_accept(tmp_path: Path) -> None:
     """SIGKILL right after accept returned: the mail is ours and whole."""
     await run_python(
@@ -380,8 +353,7 @@ async def test_nothing_is_there_when_the_process_is_killed_before_the_commit(
             store.accept(an_envelope(), a_mail("lost", b"x" * 30_000_000), targets())
         )
         await queued(lost)
-        while database(store)._queue.empty():
-            await asyncio.sleep(0)  # a large mail is hashed in a thread first
+        await in_queue(store, 1)
         die = asyncio.create_task(
             database(store).write(lambda t: os.kill(os.getpid(), signal.SIGKILL))
         )
@@ -414,35 +386,3 @@ async def test_the_journal_of_a_delivery_survives(store: Store) -> None:
         "delivery.routed",
     ]
     assert State.ROUTED is delivery.state
-
-
-_SCRIPT = """
-import asyncio, os, signal, sys
-from pathlib import Path
-from secbridge.store import Store
-from tests.integration.test_store import database, hold, queued
-from tests.support.stores import *
-path = Path(sys.argv[1])
-async def main():
-{body}
-asyncio.run(main())
-"""
-
-
-async def run_python(tmp_path: Path, body: str, *, killed: bool = False) -> None:
-    """Run ``body`` as a process of its own with the store's path, and wait for its end."""
-    lines = [line[4:] for line in body.splitlines()]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        _SCRIPT.format(body="\n".join(_indented(lines))),
-        str(tmp_path / "store" / "store.db"),
-        cwd=Path(__file__).parents[2],
-    )
-    code = await process.wait()
-    assert (-9 if killed else 0) == code
-
-
-def _indented(lines: list[str]) -> list[str]:
-    margin = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
-    return ["    " + line[margin:] for line in lines]

@@ -16,13 +16,17 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from tests.integration.test_store import database, hold, opened, queued
 from tests.support.stores import (
     NOON,
     StillClock,
     a_mail,
     accepted,
     an_envelope,
+    database,
+    hold,
+    in_queue,
+    opened,
+    queued,
     routed,
     targets,
 )
@@ -31,6 +35,7 @@ from secbridge.errors import ConfigError, StoreBusy
 from secbridge.model.delivery import Attempted
 from secbridge.model.issue import Severity
 from secbridge.store import Store
+from secbridge.store.database import Transaction
 
 SECRET = b"the words of a report "
 LARGE = a_mail("large", SECRET * 200_000)
@@ -49,16 +54,11 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 async def fill(store: Store, pages: int) -> None:
     """Let the file grow by so many pages and no more."""
 
-    def limit(connection: object) -> None:
-        del connection
+    def limit(transaction: Transaction) -> None:
+        (now,) = transaction.driver.execute("PRAGMA page_count").fetchone()
+        transaction.driver.execute(f"PRAGMA max_page_count={now + pages}")
 
-    await database(store).write(
-        lambda t: t.connection.exec_driver_sql(
-            "PRAGMA max_page_count="
-            + str(t.connection.exec_driver_sql("PRAGMA page_count").scalar_one() + pages)
-        ).scalar()
-    )
-    limit(store)
+    await database(store).write(limit)
 
 
 async def rows(store: Store, table: str) -> int:
@@ -93,8 +93,7 @@ async def test_a_mail_that_does_not_fit_takes_no_neighbour_with_it(store: Store)
     before = asyncio.create_task(accepted(store, "1"))
     await queued(before)
     large = asyncio.create_task(store.accept(an_envelope(), LARGE, targets()))
-    while database(store)._queue.qsize() < 2:
-        await asyncio.sleep(0)
+    await in_queue(store, 2)
     after = asyncio.create_task(accepted(store, "2"))
     await queued(large, after)
     held.let_go.set()
@@ -139,14 +138,15 @@ def small_disk() -> Iterator[Path]:
         place.rmdir()
         pytest.skip("no right to mount a small file system here")
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    subprocess.run(["umount", str(place)], check=True)  # noqa: S607 - as mount
     place.rmdir()
 
 
 async def test_a_really_full_disk_takes_nothing_and_says_so(small_disk: Path) -> None:
     """On a disk of 4 MiB mails are taken until it is full; then 4.3.1, and all taken are there."""
     store = await Store.open(small_disk / "store.db", clock=StillClock(), reserve=0)
-    ids, refused = [], None
+    ids: list[str] = []
+    refused = None
     body = bytes(range(256)) * 400
     while refused is None:
         try:
@@ -168,7 +168,7 @@ async def test_a_disk_that_fills_under_a_commit_loses_nothing(small_disk: Path) 
         while _write(file.fileno(), b"x" * 4096):
             pass
     with pytest.raises(StoreBusy) as caught:
-        await database(store).write(lambda t: _insert_much(t.connection.connection))
+        await database(store).write(lambda t: _insert_much(t))
     assert caught.value.status == "4.3.1"
     filler.unlink()
     assert a_mail("first") == await store.content(first)
@@ -184,13 +184,12 @@ def _write(descriptor: int, data: bytes) -> bool:
         return False
 
 
-def _insert_much(connection: object) -> None:
-    driver = connection.driver_connection  # type: ignore[attr-defined]  # SQLAlchemy's proxy
+def _insert_much(transaction: Transaction) -> None:
     for number in range(50):
-        driver.execute(
+        transaction.driver.execute(
             "INSERT INTO mails (key, size, received_at) VALUES (?, 1, 1)", (b"%032d" % number,)
         )
-        driver.execute("INSERT INTO mail_chunks VALUES (last_insert_rowid(), 0, zeroblob(100000))")
+        transaction.driver.execute("INSERT INTO mail_chunks (content) VALUES (zeroblob(100000))")
 
 
 LOCKER = """
@@ -238,7 +237,7 @@ async def test_a_damaged_file_is_found_by_check(tmp_path: Path) -> None:
         for number in range(200):
             await accepted(store, str(number))
     with path.open("r+b") as file:
-        file.seek(8 * 4096)
+        file.seek(60 * 4096)
         file.write(b"\xff" * 4096 * 30)
     async with opened(path) as store:
         errors = [found for found in await store.check() if found.severity is Severity.ERROR]

@@ -14,8 +14,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
-from tests.integration.test_store import opened
-from tests.support.stores import StillClock, accepted
+from tests.support.stores import StillClock, accepted, opened
 
 from secbridge.errors import ConfigError
 from secbridge.store import Store

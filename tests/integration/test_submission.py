@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -250,6 +251,17 @@ async def test_an_address_that_smuggles_a_command_is_refused_here(
         await submission.submit(sender, recipient, MAIL)
     assert caught.value.status == "5.1.3"
     assert relay.taken == []
+
+
+async def test_a_relay_may_listen_on_a_unix_socket() -> None:
+    """A relay on the same machine needs no port."""
+    with tempfile.TemporaryDirectory(prefix="sb", dir="/tmp") as folder:
+        path = Path(folder) / "relay"
+        async with a_relay(path=path) as relay:
+            way = SmtpSubmission(socket_path=path)
+            await way.submit(FROM, TO, MAIL)
+            assert [MAIL] == [taken.content for taken in relay.taken]
+            await way.aclose()
 
 
 # ── TLS and login ────────────────────────────────────────────────────────────────────────────────

@@ -633,7 +633,11 @@ class Server:
     async def _settings(self, request: Request) -> Response:
         for name, value in (await request.json()).items():
             kept = getattr(self.world, name)
-            setattr(self.world, name, set(value) if isinstance(kept, set) else value)
+            if isinstance(kept, set):
+                value = set(value)
+            if isinstance(kept, dict):
+                value = {int(number): one for number, one in value.items()}
+            setattr(self.world, name, value)
         return JSONResponse({})
 
     async def _edit(self, request: Request) -> Response:
@@ -723,7 +727,7 @@ def _protocol(server: Server) -> type[H11Protocol]:
     return Remembering
 
 
-async def _serve(port: int) -> None:
+async def _serve(port: int, *, until_orphaned: bool) -> None:
     server = Server()
     config = uvicorn.Config(
         server.app(), http=_protocol(server), ws="none", lifespan="off", log_level="critical",
@@ -735,7 +739,20 @@ async def _serve(port: int) -> None:
         ready = {"url": server.world.base, "token": TOKEN, "project": PROJECT}
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
-        await uvicorn.Server(config).serve(sockets=[listening])
+        running = uvicorn.Server(config)
+        watching = asyncio.ensure_future(_stop_at_eof(running)) if until_orphaned else None
+        await running.serve(sockets=[listening])
+        if watching is not None:
+            watching.cancel()
+
+
+async def _stop_at_eof(running: uvicorn.Server) -> None:
+    """Stop when stdin ends: then the tests that started us are gone, however they went."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+    running.should_exit = True
 
 
 # ── The handle for tests ─────────────────────────────────────────────────────────────────────────
@@ -755,8 +772,10 @@ class FakeGitLab:
     def start(cls, *, port: int = 0) -> Iterator[Self]:
         """Start one on a free loopback port, and stop it afterwards."""
         command = [sys.executable, "-m", "tests.support.fake_gitlab", "--port", str(port)]
-        root = Path(__file__).resolve().parents[2]
-        with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        root, pipe = Path(__file__).resolve().parents[2], subprocess.PIPE
+        with subprocess.Popen(
+            [*command, "--until-orphaned"], cwd=root, stdin=pipe, stdout=pipe, text=True
+        ) as process:
             try:
                 assert process.stdout is not None
                 ready = json.loads(process.stdout.readline())
@@ -821,7 +840,9 @@ def main() -> None:
     """Serve until a signal says stop; the first line of stdout tells the address as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    asyncio.run(_serve(parser.parse_args().port))
+    parser.add_argument("--until-orphaned", action="store_true", help="stop when stdin ends")
+    given = parser.parse_args()
+    asyncio.run(_serve(given.port, until_orphaned=given.until_orphaned))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""Opening mails in tests: the real GnuPG with the role key, and mails as strangers' gpg makes them."""
+"""Opening mails in tests, with the real GnuPG and the role key."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from secbridge.model.message import Message
 from secbridge.openpgp import GnuPG
 from secbridge.pipeline.opening import OpeningLimits, open_mail
+
+_LIMITS = OpeningLimits()
 
 
 class Desk:
@@ -18,9 +19,9 @@ class Desk:
     def __init__(self, home: Path) -> None:
         self.openpgp = GnuPG(home)
 
-    async def open(self, raw: bytes, **bounds: int) -> Message:
+    async def open(self, raw: bytes, limits: OpeningLimits = _LIMITS) -> Message:
         """Return the mail, opened."""
-        return await open_mail(raw, self.openpgp, replace(OpeningLimits(), **bounds))
+        return await open_mail(raw, self.openpgp, limits)
 
 
 @asynccontextmanager
@@ -35,9 +36,10 @@ async def desk(home: Path) -> AsyncIterator[Desk]:
 
 def told(message: Message) -> list[str]:
     """Return the layers of a message as short lines, in order."""
+    ends = (str(one.reason or ("ok" if one.ok else "not ok")) for one in message.layers)
     return [
-        f"{layer.kind} {layer.form} {layer.depth} {layer.reason or ('ok' if layer.ok else 'not ok')}"
-        for layer in message.layers
+        f"{one.kind} {one.form} {one.depth} {end}"
+        for one, end in zip(message.layers, ends, strict=True)
     ]
 
 

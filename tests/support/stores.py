@@ -1,8 +1,15 @@
-"""What does a test of the store need?  A clock in the hand, and mails in one line."""
+"""What does a test of the store need?  A clock in the hand, a writer on hold, mails in one line."""
 
 from __future__ import annotations
 
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 from secbridge.model.case import MailClass as Class
 from secbridge.model.case import Route, Verdict
@@ -11,6 +18,7 @@ from secbridge.model.envelope import Envelope, Target
 from secbridge.model.message import Protection
 from secbridge.model.reply import OutgoingMail, ReplyKind
 from secbridge.store import Store
+from secbridge.store.database import Database, Transaction
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 ALIAS = "security@example.org"
@@ -87,3 +95,81 @@ def an_answer(
         must_encrypt=True,
         encrypted_to=("A" * 40, "B" * 40),
     )
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[Store]:
+    """Return a store for the length of a block."""
+    store = await Store.open(path, clock=StillClock())
+    yield store
+    await store.aclose()
+
+
+def database(store: Store) -> Database:
+    """Return the database beneath, to see its commits and to hold its writer."""
+    return store._db
+
+
+class Held:
+    """A writer that waits in the middle of a transaction until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.let_go = threading.Event()
+
+    def __call__(self, transaction: Transaction) -> None:
+        """Wait, inside the transaction."""
+        self.begun.set()
+        self.let_go.wait(30)
+
+
+async def hold(store: Store) -> tuple[Held, asyncio.Task[None]]:
+    """Stop the writer inside a transaction, so that what comes next shares its commit."""
+    held = Held()
+    task = asyncio.create_task(database(store).write(held))
+    await asyncio.to_thread(held.begun.wait, 30)
+    return held, task
+
+
+async def queued(*tasks: asyncio.Task[Any]) -> None:
+    """Let tasks run until they wait for the writer."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not any(task.done() for task in tasks)
+
+
+async def in_queue(store: Store, jobs: int) -> None:
+    """Wait until so many jobs wait for a writer on hold (a thread hashes large mails first)."""
+    while database(store)._queue.qsize() < jobs:  # noqa: ASYNC110 - a queue has no event
+        await asyncio.sleep(0)
+
+
+_SCRIPT = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from secbridge.store import Store
+from tests.support.stores import *
+path = Path(sys.argv[1])
+async def main():
+{body}
+asyncio.run(main())
+"""
+
+
+async def run_python(tmp_path: Path, body: str, *, killed: bool = False) -> None:
+    """Run ``body`` as a process of its own with the store's path, and wait for its end."""
+    lines = [line[4:] for line in body.splitlines()]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        _SCRIPT.format(body="\n".join(_indented(lines))),
+        str(tmp_path / "store" / "store.db"),
+        cwd=Path(__file__).parents[2],
+    )
+    code = await process.wait()
+    assert (-9 if killed else 0) == code
+
+
+def _indented(lines: list[str]) -> list[str]:
+    margin = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
+    return ["    " + line[margin:] for line in lines]

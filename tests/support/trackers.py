@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -21,7 +21,8 @@ from secbridge.model.plaintext import Secret
 from secbridge.ports import EffectKey, LocalIssues, OpenPGP, Tracker
 from secbridge.rules.drafting import draft_comment, draft_report, markdown, plain
 from secbridge.trackers import registry
-from secbridge.trackers.local import open_issue
+from secbridge.trackers.gitlab import GitLabTracker
+from secbridge.trackers.local import LocalTracker, open_issue
 from secbridge.trackers.registry import Sealer, TrackerContext
 
 CANARY = "xyzzy-heap-overflow"
@@ -179,10 +180,11 @@ class GitLabBench:
         self.clock = HeldClock()
         self.project = gitlab.project
         self.token = gitlab.token
+        self.read_token: Callable[[], Secret] = lambda: Secret(self.token)
         nobody_asks: Any = None  # a GitLab needs neither the store nor the role key
         context = TrackerContext(
             "t",
-            lambda _: Secret(self.token),
+            lambda _: self.read_token(),
             nobody_asks,
             nobody_asks,
             self.clock,
@@ -190,9 +192,10 @@ class GitLabBench:
         )
         plugin = registry.plugin("gitlab")
         given = {"url": gitlab.url, "token_credential": "t", "timeout": 0.5, "settle": 60}
-        self.tracker = plugin.create(
-            context, plugin.settings_model(**(given | settings)), self.project
-        )
+        tracker = plugin.create(context, plugin.settings_model(**(given | settings)), self.project)
+        assert isinstance(tracker, GitLabTracker)
+        self.tracker: Tracker = tracker
+        self.desk = tracker.desk
 
     async def issues(self) -> Sequence[Shown]:
         """Return all issues that the fake has."""
@@ -238,7 +241,10 @@ class LocalBench:
             "local", _no_secret, issues, self.sealer, self.clock, assignees=("alex",)
         )
         plugin = registry.plugin("local")
-        self.tracker = plugin.create(context, plugin.settings_model(), self.project)
+        tracker = plugin.create(context, plugin.settings_model(), self.project)
+        assert isinstance(tracker, LocalTracker)
+        self.tracker: Tracker = tracker
+        self.desk = tracker.desk
 
     async def issues(self) -> Sequence[Shown]:
         """Return all issues, opened."""

@@ -6,15 +6,14 @@ import base64
 
 import pytest
 
+from secbridge.mail.addresses import addr_spec, mailboxes
 from secbridge.mail.headers import (
     Authors,
     HeaderBlock,
-    addr_spec,
     authors,
     autocrypt,
     decode_words,
     header_facts,
-    mailboxes,
     media_type,
     parameters,
     split_header,

@@ -64,7 +64,7 @@ def test_a_footer_behind_base64_is_kept(words: bytes) -> None:
 
 def test_two_base64_bodies_in_a_row_are_both_read() -> None:
     """Padding in the middle does not end the content."""
-    one, two = base64.encodebytes(b"first part.") , base64.encodebytes(b"second part of it")
+    one, two = base64.encodebytes(b"first part."), base64.encodebytes(b"second part of it")
     assert undone("base64", one + two) == b"first part.second part of it"
 
 
@@ -84,6 +84,7 @@ def test_an_entity_has_a_mime_field_in_its_header() -> None:
     """A text that begins with a word and a colon is no entity."""
     assert is_entity(text("x"))
     assert not is_entity(b"Note: this is text\n\nmore")
+    assert not is_entity(b"Host: x.org\nContent-Type: text/html\n\n<script>")
     assert not is_entity(b"\n\ntext")
 
 
@@ -92,7 +93,9 @@ def test_smime_is_known_by_its_octets() -> None:
     oid = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07"
     for kind, known in ((b"\x03", True), (b"\x02", False)):
         octets = base64.encodebytes(b"\x30\x80" + oid + kind + b"\xa0\x80")
-        raw = entity("application/octet-stream", octets, extra="Content-Transfer-Encoding: base64\n")
+        raw = entity(
+            "application/octet-stream", octets, extra="Content-Transfer-Encoding: base64\n"
+        )
         assert is_enveloped(raw, cut(raw)) is known
 
 

@@ -89,7 +89,8 @@ def test_a_multipart_without_any_boundary_is_formless() -> None:
 
 def test_a_part_with_two_types_keeps_its_preamble() -> None:
     """A reader that believes the other type would see what stands before the first boundary."""
-    inner = "Content-Type: multipart/mixed; boundary=b\nContent-Type: text/plain\n\nseen\n--b\n\none\n--b--\n"
+    types = "Content-Type: multipart/mixed; boundary=b\nContent-Type: text/plain\n"
+    inner = f"{types}\nseen\n--b\n\none\n--b--\n"
     raw = mail(crlf(inner))
     assert [raw[part.body : part.end] for part in cut(raw).children] == [b"seen\r\n", b"one"]
 

@@ -1,4 +1,4 @@
-"""What does a mail header say?  Fields, words, parameters and addresses, in linear time.
+"""What does a mail header say?  Fields, words and parameters, in linear time.
 
 The parser is our own, because the standard one builds objects that cost seconds on a header made
 to hurt (50,000 addresses, 10,000 parameters, encoded words without end) and raises on others.
@@ -14,8 +14,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+from secbridge.mail.addresses import QUOTED, mailboxes
 from secbridge.mail.text import decode
 from secbridge.model.message import Headers
+
+__all__ = [
+    "KEPT_FIELDS",
+    "KEPT_PREFIXES",
+    "Authors",
+    "HeaderBlock",
+    "after_empty_line",
+    "authors",
+    "autocrypt",
+    "begins_with_field",
+    "decode_words",
+    "header_facts",
+    "mailboxes",
+    "media_type",
+    "parameters",
+    "plain",
+    "split_header",
+    "unstructured",
+]
 
 KEPT_FIELDS = frozenset(
     {
@@ -63,10 +83,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
 _WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?([^?]*)\?=")
 _MESSAGE_ID = re.compile(r"<[^<>\x00-\x20]{1,996}>")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}")
-_QUOTED = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_ATOM = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
-_DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
-_DOMAIN = re.compile(rf"(?:{_ATOM}(?:\.{_ATOM})*|\[[\x21-\x5a\x5e-\x7e]*\])")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -243,7 +259,7 @@ def _pieces(value: str) -> list[str]:
             pieces.append(value[start : stop.start()])
             start = at = stop.end()
         else:
-            quoted = _QUOTED.match(value, stop.start())
+            quoted = QUOTED.match(value, stop.start())
             if quoted is None:
                 break
             at = quoted.end()
@@ -254,7 +270,7 @@ def _pieces(value: str) -> list[str]:
 def _unquote(text: str) -> str:
     text = text.strip()
     if text.startswith('"'):
-        quoted = _QUOTED.match(text)
+        quoted = QUOTED.match(text)
         inner = quoted[0][1:-1] if quoted else text[1:]
         return re.sub(r"\\(.)", r"\1", inner)
     return _without_comment(text)
@@ -282,7 +298,7 @@ def _join_sections(sections: dict[int, tuple[bool, str]]) -> str:
     return _CONTROL.sub(" ", decode(octets, charset or "utf-8")[0]).strip()
 
 
-# ── Addresses ────────────────────────────────────────────────────────────────────────────────────
+# ── Authors ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -308,126 +324,6 @@ def authors(block: HeaderBlock) -> Authors:
         clean = clean and sure and len(value) <= _LONGEST_LIST
     addresses = tuple(dict.fromkeys(found[:_MOST_AUTHORS]))
     return Authors(addresses, found[0] if clean and len(found) == 1 else None)
-
-
-def mailboxes(value: str) -> tuple[list[str], bool]:
-    """Return the addr-specs of a list, domains lower-cased, and whether all of it was clear.
-
-    Display names, comments and encoded words never count, whatever they hold.  Groups and stray
-    text are read through, and then nothing is clear any more.
-    """
-    reader = _Mailboxes()
-    at = 0
-    while at < len(value):
-        char = value[at]
-        if char == '"' and (quoted := _QUOTED.match(value, at)):
-            reader.put(quoted[0])
-            at = quoted.end()
-        elif char == "(":
-            at = reader.comment(value, at)
-        else:
-            reader.take(char)
-            at += 1
-    reader.flush()
-    return reader.specs, reader.clear
-
-
-class _Mailboxes:
-    """Reads an address list octet by octet."""
-
-    def __init__(self) -> None:
-        self.specs: list[str] = []
-        self.clear = True
-        self._bare: list[str] = []
-        self._angle: list[str] | None = None
-        self._open = False
-
-    def put(self, text: str) -> None:
-        if self._angle is None:
-            self._bare.append(text)
-        elif self._open:
-            self._angle.append(text)
-        elif text.strip():
-            self.clear = False
-
-    def take(self, char: str) -> None:
-        match char:
-            case "<" if self._angle is None:
-                self._angle, self._open = [], True
-            case "<":
-                self.clear = False
-                self.flush()
-                self._angle, self._open = [], True
-            case ">" if self._open:
-                self._open = False
-            case "," if not (self._open and self._angle and self._angle[0] == "@"):
-                self.flush()
-            case ";":
-                self.clear = False
-                self.flush()
-            case ":" if not self._open:
-                self.clear = False
-                self._bare.clear()
-            case ">":
-                self.clear = False
-            case _:
-                self.put(char)
-
-    def comment(self, value: str, at: int) -> int:
-        """Return where the comment that begins here ends (they nest, RFC 5322 section 3.2.2)."""
-        depth = 0
-        while at < len(value):
-            if value[at] == "\\":
-                at += 1
-            elif value[at] == "(":
-                depth += 1
-            elif value[at] == ")":
-                depth -= 1
-                if depth == 0:
-                    return at + 1
-            at += 1
-        self.clear = False
-        return len(value)
-
-    def flush(self) -> None:
-        """End the mailbox that was being read."""
-        if self._angle is not None:
-            self._keep("".join(self._angle))
-            self.clear = self.clear and not self._open
-        elif text := "".join(self._bare).strip():
-            self._keep(text)
-        self._bare.clear()
-        self._angle, self._open = None, False
-
-    def _keep(self, text: str) -> None:
-        spec = addr_spec(text)
-        if spec is not None:
-            self.specs.append(spec)
-            return
-        self.clear = False
-        loose = (addr_spec(word.strip("<>\"'")) for word in text.split() if "@" in word)
-        self.specs.extend(found for found in loose if found is not None)
-
-
-def addr_spec(text: str) -> str | None:
-    """Return one address in its plain form, domain lower-cased, or None when it is none.
-
-    A source route is dropped, and a quoted local part that needs no quotes loses them
-    (RFC 5322 sections 3.4.1 and 4.4).
-    """
-    text = text.strip()
-    if text.startswith("@"):
-        text = text.partition(":")[2].strip()
-    local, at, domain = text.rpartition("@")
-    local, domain = local.strip(), domain.strip()
-    if quoted := _QUOTED.fullmatch(local):
-        inner = re.sub(r"\\(.)", r"\1", quoted[0][1:-1])
-        local = inner if _DOT_ATOM.fullmatch(inner) else local
-    elif not _DOT_ATOM.fullmatch(local):
-        return None
-    if not at or not _DOMAIN.fullmatch(domain) or len(local) + len(domain) > 998:
-        return None
-    return f"{local}@{domain.lower()}"
 
 
 # ── The header of the mail ───────────────────────────────────────────────────────────────────────

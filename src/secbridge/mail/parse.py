@@ -143,9 +143,10 @@ _ENVELOPED = re.compile(
     rb"0[\x80-\x84].{0,4}\x06(?:\x09" + _PKCS + rb"\x07\x03|\x0b" + _PKCS + rb"\x09\x10\x01\x17)",
     re.DOTALL,
 )
-_ENTITY_FIELDS = frozenset(
-    {"content-type", "content-transfer-encoding", "content-disposition", "mime-version"}
-)
+_MAIL_FIELDS = frozenset(
+    {"bcc", "cc", "date", "from", "hp-outer", "in-reply-to", "message-id", "mime-version",
+     "organization", "references", "reply-to", "sender", "subject", "to", "user-agent"}
+)  # fmt: skip
 
 
 def openpgp_kind(data: bytes, part: Part) -> OpenPGPKind | None:
@@ -163,11 +164,17 @@ def is_enveloped(data: bytes, part: Part) -> bool:
 
 
 def is_entity(octets: bytes) -> bool:
-    """Whether octets are a MIME entity: a header, with a MIME field in it, and then a body."""
+    """Whether octets are a MIME entity: a header that has a type and no field but those of mail.
+
+    A recorded HTTP exchange has a Content-Type too, and its other fields tell it apart.
+    """
     if not begins_with_field(octets):
         return False
     header = split_header(octets, 0, len(octets), most=64 * 1024)
-    return any(name in _ENTITY_FIELDS for name, _ in header.fields)
+    names = {name for name, _ in header.fields}
+    return "content-type" in names and all(
+        name in _MAIL_FIELDS or name.startswith(("content-", "x-", "autocrypt")) for name in names
+    )
 
 
 def is_mail(octets: bytes) -> bool:
@@ -177,8 +184,7 @@ def is_mail(octets: bytes) -> bool:
     if not begins_with_field(octets):
         return False
     header = split_header(octets, 0, len(octets), most=64 * 1024)
-    known = {"subject", "from", "date", "message-id", *_ENTITY_FIELDS}
-    return any(name in known or name.startswith("content-") for name, _ in header.fields)
+    return any(name in _MAIL_FIELDS or name.startswith("content-") for name, _ in header.fields)
 
 
 def may_hide_ciphertext(data: bytes, start: int, end: int) -> bool:

@@ -129,7 +129,8 @@ class Reading:
     def add_certificate(self, source: CertificateSource, content: bytes) -> None:
         """Keep a certificate that came with the mail, unless it is too large or one too many."""
         kept = self.certificates.setdefault(source, [])
-        if len(content) <= LARGEST_CERTIFICATE and content not in kept:
+        room = len(kept) < MOST_CERTIFICATES and len(content) <= LARGEST_CERTIFICATE
+        if room and content not in kept:
             kept.append(content)
 
     def note(self, code: str) -> None:

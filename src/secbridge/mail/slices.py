@@ -56,11 +56,6 @@ def slice_entity(
     return _entity(data, budget, header, start, end, depth, "text/plain")
 
 
-def body_of(data: bytes, part: Part) -> memoryview:
-    """Return the undecoded body of a part without copying it."""
-    return memoryview(data)[part.body : part.end]
-
-
 def _entity(
     data: bytes,
     budget: Budget,

@@ -1,4 +1,4 @@
-"""How do the octets of a text become words?  Charsets, HTML and flowed lines, without raising.
+"""How do the octets of a text become words?  Charsets and HTML, without raising.
 
 What a sender wrote is never dropped: unknown charsets are read as well as can be and it is said
 that we guessed, HTML loses its markup and keeps its words and addresses, and nothing is fetched.
@@ -76,28 +76,6 @@ def readable(text: str) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text.replace("\0", "\ufffd") if "\0" in text else text
-
-
-def unflow(text: str, *, delete_space: bool) -> str:
-    """Return format=flowed text with its soft line breaks undone (RFC 3676 section 4).
-
-    Only lines of one quote depth are joined; the signature separator is a line of its own.
-    """
-    if " \n" not in text:
-        return text
-    out: list[str] = []
-    open_depth = -1
-    for line in text.split("\n"):
-        depth = len(line) - len(line.lstrip(">"))
-        content = line[depth:].removeprefix(" ")
-        flowed = content.endswith(" ") and content != "-- "
-        body = content[:-1] if flowed and delete_space else content
-        if open_depth == depth and content != "-- ":
-            out[-1] += body
-        else:
-            out.append(f"{'>' * depth} {body}" if depth else body)
-        open_depth = depth if flowed else -1
-    return "\n".join(out)
 
 
 # ── HTML ─────────────────────────────────────────────────────────────────────────────────────────

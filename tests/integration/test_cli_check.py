@@ -1,0 +1,99 @@
+"""check: would a report get through?  Keys, store, relay and trackers are tried for real."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.commands import Done, secbridge
+from tests.support.keys import Keys, Ring, fresh_ring
+from tests.support.relay import a_relay
+from tests.support.running import write_config
+
+
+async def checked(config: Path, **env: str) -> Done:
+    """Run ``check --json`` beside a relay that takes everything."""
+    async with a_relay() as relay:
+        given = {"SECBRIDGE_SUBMISSION__PORT": str(relay.port), **env}
+        return await asyncio.to_thread(secbridge, "check", "--json", config=config, env=given)
+
+
+def errors(done: Done) -> list[Any]:
+    """Return the findings that are errors."""
+    assert "Traceback" not in done.err
+    return [one for one in done.row["findings"] if one["severity"] == "error"]
+
+
+def rewrite(config: Path, text: str, by: str) -> None:
+    """Put something else in place of a text in the configuration."""
+    config.write_text(config.read_text().replace(text, by))
+
+
+@pytest.fixture
+def config(tmp_path: Path, role_ring: Ring, keys: Keys) -> Path:
+    """Return a configuration in which everything works."""
+    return write_config(tmp_path, role_home=role_ring.home, role_key=keys.role_fpr, relay_port=1)
+
+
+async def test_all_is_well_where_all_works(config: Path, keys: Keys) -> None:
+    """Each thing that was tried is a finding, so that "all is well" says what it means."""
+    done = await checked(config)
+    assert (done.status, errors(done)) == (0, [])
+    assert done.row["ok"] is True
+    told = " ".join(f"{one['subject']} {one['text']}" for one in done.row["findings"])
+    for subject in ("configuration", "security@example.org", keys.role_fpr, "store", "relay"):
+        assert subject in told
+
+
+async def test_a_relay_that_is_away_is_an_error(config: Path) -> None:
+    """The rest is tried all the same."""
+    done = await checked(config, SECBRIDGE_SUBMISSION__PORT="1")
+    assert done.status == 2
+    assert [one["subject"] for one in errors(done)] == ["relay"]
+
+
+async def test_a_role_key_that_is_not_there_is_an_error(config: Path, keys: Keys) -> None:
+    """A public key alone neither decrypts nor signs."""
+    with fresh_ring() as ring:
+        ring.take(keys.role_cert)
+        done = await checked(config, SECBRIDGE_OPENPGP__HOME=str(ring.home))
+    assert done.status == 2
+    assert any(keys.role_fpr in one["subject"] + one["text"] for one in errors(done))
+
+
+async def test_an_alias_without_an_assignee_is_found(config: Path) -> None:
+    """Issues that belong to nobody are looked at by nobody."""
+    rewrite(config, 'assignees = ["alex"]', "")
+    done = await checked(config)
+    assert done.status == 2
+    (finding,) = errors(done)
+    assert finding["setting"] == "alias.assignees"
+    assert finding["mend"] == "Set assignees to the accounts of those who look first."
+
+
+async def test_a_bad_configuration_is_one_finding_for_each_mistake(config: Path) -> None:
+    """The answer is 2 as for everything that does not work, and JSON stays JSON."""
+    rewrite(config, 'hostname = "mail', 'hostnam = "mail')
+    done = await checked(config, SECBRIDGE_DAEMON__WORKERS="0")
+    assert done.status == 2
+    assert [one["subject"] for one in errors(done)] == ["configuration", "configuration"]
+    assert any("hostnam: is not an option" in one["text"] for one in errors(done))
+
+
+def test_a_missing_file_is_a_finding_too(tmp_path: Path) -> None:
+    """The first thing that an operator gets wrong."""
+    done = secbridge("check", config=tmp_path / "none.toml")
+    assert done.status == 2
+    assert "there is no such file" in done.text
+
+
+def test_a_person_sees_marks_and_mends(config: Path) -> None:
+    """No relay listens: the mark, the sentence, and what to do."""
+    done = secbridge("check", config=config)
+    assert done.status == 2
+    assert "✓ configuration" in done.text
+    assert "✗ relay" in done.text
+    assert "Mend: " in done.text
+    assert "\x1b" not in done.text
