@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -172,37 +172,32 @@ def _fitted(blocks: Sequence[Block], last: Sequence[str], *, limit: int, raw: st
         return "\n\n".join([*shown, "\n".join(last)])
 
     ours = len(text([_without_text(piece) for piece in pieces], 0).encode())
-    room = limit - ours
 
-    def fits(cap: int) -> bool:
-        return sum(piece.octets(cap, raw) for piece in pieces) <= room
+    def is_too_much(cap: int) -> bool:
+        return ours + sum(piece.octets(cap, raw) for piece in pieces) > limit
 
-    return text(
-        pieces, limit if fits(limit) else bisect_left(range(limit), True, key=_not(fits)) - 1
-    )
+    if not is_too_much(limit):
+        return text(pieces, limit)
+    return text(pieces, max(0, bisect_left(range(limit), True, key=is_too_much) - 1))
 
 
 def _piece(block: Block, limit: int) -> _Piece:
     if not isinstance(block, Untrusted):
         return _Piece(block)
-    shown = visible(block.text[:limit])[:limit]
-    return _Piece(replace(block, text=shown), missing=max(0, len(block.text) - limit))
+    shown = visible(block.text[:limit])
+    missing = max(0, len(block.text) - limit) + max(0, len(shown) - limit)
+    return _Piece(replace(block, text=shown[:limit]), missing)
 
 
 def _without_text(piece: _Piece) -> _Piece:
-    return _Piece(
-        replace(piece.block, text="") if isinstance(piece.block, Untrusted) else piece.block
-    )
+    block = piece.block
+    return _Piece(replace(block, text="")) if isinstance(block, Untrusted) else piece
 
 
 def _fenced_octets(text: str) -> int:
     """Return how many octets ``fenced(text)`` has, without making it."""
     fence = max(3, longest_run(text, _FENCE) + 1)
     return len(text.encode()) + text.count("\n") + 2 * fence + len("text\n \n")
-
-
-def _not(predicate: Callable[[int], bool]) -> Callable[[int], bool]:
-    return lambda number: not predicate(number)
 
 
 def _cut_note(missing: int, raw: str) -> str:

@@ -115,6 +115,8 @@ def _header(case: Case, delivery: Delivery) -> Facts:
 def _judgement(delivery: Delivery, message: Message) -> tuple[Block, ...]:
     """Return class, reasons, protection and signatures, and who wrote."""
     rows: list[tuple[str, str]] = []
+    if message.report is not None:
+        rows.append(("Delivery report", words.delivery_report(message.report)))
     if delivery.verdict is not None:
         rows.append(("Class", delivery.verdict.mail_class.value))
         rows.append(("Because of", ", ".join(delivery.verdict.reasons) or "no rule"))

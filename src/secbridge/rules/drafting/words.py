@@ -5,8 +5,16 @@ from __future__ import annotations
 import re
 from typing import assert_never
 
-from secbridge.model.message import Coverage, OpenFailure, Protection, Signature, SignatureVerdict
+from secbridge.model.message import (
+    Coverage,
+    DeliveryReport,
+    OpenFailure,
+    Protection,
+    Signature,
+    SignatureVerdict,
+)
 
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _HEX = re.compile(r"[0-9A-Fa-f]{8,64}")
 
 
@@ -68,6 +76,21 @@ def signature(value: Signature) -> str:
         case _:
             assert_never(value.covers)
     return ", ".join(word for word in words if word)
+
+
+def delivery_report(value: DeliveryReport) -> str:
+    """Say what a delivery status notification says of a mail of ours (RFC 3464 section 2.3)."""
+    match (value.action or "").lower():
+        case "failed":
+            said = "the mail was NOT delivered"
+        case "delayed":
+            said = "the mail is delayed, and is tried again"
+        case "delivered" | "relayed" | "expanded":
+            said = "the mail went on"
+        case _:
+            said = "the mail may not have arrived"
+    status = value.status or ""
+    return f"{said} (status {status})" if _STATUS.fullmatch(status) else said
 
 
 def fingerprint(value: str) -> str:
