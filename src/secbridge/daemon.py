@@ -73,7 +73,6 @@ class House:
     guard: MailGuard
     submission: SmtpSubmission
     trackers: Mapping[tuple[str, str], Tracker]
-    sealers: Mapping[str, registry.Sealer]
 
     def tracker(self, name: str, project: str) -> Tracker:
         """Return a tracker of the configuration; PermanentFault when it has none of this name."""
@@ -114,10 +113,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         stack.push_async_callback(store.aclose)
         submission = _submission(settings)
         stack.push_async_callback(submission.aclose)
-        sealers = {
-            address: registry.Sealer(openpgp, alias.role_keys) for address, alias in aliases.items()
-        }
-        trackers = _trackers(settings, tuple(aliases.values()), store, sealers, clock)
+        trackers = _trackers(settings, tuple(aliases.values()), store, openpgp, clock)
         for tracker in trackers.values():
             stack.push_async_callback(tracker.aclose)
         yield House(
@@ -137,17 +133,15 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             guard=MailGuard(openpgp, wording, aliases.values(), secret=key),
             submission=submission,
             trackers=trackers,
-            sealers=sealers,
         )
 
 
 def build_openpgp(settings: Settings) -> GnuPG:
     """Return the room of the role keys."""
     chosen = settings.openpgp
-    keys = dict.fromkeys(key for alias in settings.aliases() for key in alias.role_keys)
     return GnuPG(
         settings.gnupg_home,
-        role_keys=tuple(keys),
+        role_keys=_keys(settings.aliases()),
         passphrase=settings.find_secret("openpgp.passphrase"),
         binary=chosen.gpg,
         timeout=chosen.timeout.total_seconds(),
@@ -173,7 +167,7 @@ def _trackers(
     settings: Settings,
     aliases: Sequence[Alias],
     store: Store,
-    sealers: Mapping[str, registry.Sealer],
+    openpgp: GnuPG,
     clock: SystemClock,
 ) -> dict[tuple[str, str], Tracker]:
     """Return one tracker for each (name, project) that an alias files in."""
@@ -188,7 +182,7 @@ def _trackers(
             name=alias.tracker,
             secret=partial(settings.tracker_secret, alias.tracker),
             local_issues=store,
-            sealer=sealers[alias.address],
+            sealer=registry.Sealer(openpgp, _keys(neighbours)),
             clock=clock,
             labels=tuple(dict.fromkeys(label for other in neighbours for label in other.labels)),
             assignees=tuple(dict.fromkeys(who for other in neighbours for who in other.assignees)),
@@ -196,6 +190,11 @@ def _trackers(
         options = settings.tracker_settings(alias.tracker, plugin)
         trackers[place] = plugin.create(context, options, alias.project)
     return trackers
+
+
+def _keys(aliases: Sequence[Alias]) -> tuple[str, ...]:
+    """Return the role keys of all these aliases, each once."""
+    return tuple(dict.fromkeys(key for alias in aliases for key in alias.role_keys))
 
 
 # ── Running ──────────────────────────────────────────────────────────────────────────────────────

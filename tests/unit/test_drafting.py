@@ -49,7 +49,7 @@ def said(message: Message, label: str) -> str:
 
 def a_file(content: bytes = b"\0\1", **given: Any) -> Attachment:
     """Return an attachment of a clear mail."""
-    plain_file = {
+    plain_file: dict[str, Any] = {
         "name": "poc.bin",
         "media_type": "application/octet-stream",
         "encrypted": False,
@@ -164,8 +164,10 @@ def test_every_signature_verdict_has_words(verdict: SignatureVerdict) -> None:
         ),
         (
             Signature(SignatureVerdict.GOOD, "A" * 40, Coverage.PART, False, False),
-            "good, NOT by the mail's sender, key not seen from this reporter before, "
-            "covers ONLY A PART of the mail",
+            (
+                "good, NOT by the sender of this mail, key not seen from this reporter before, "
+                "covers ONLY A PART of the mail"
+            ),
         ),
         (
             Signature(SignatureVerdict.GOOD, "A" * 40, Coverage.WHOLE, True, None),
@@ -361,7 +363,7 @@ def test_in_plain_text_no_line_of_a_mail_stands_at_the_margin() -> None:
 
 
 def test_drafting_repeats_itself_exactly() -> None:
-    """The same mail gives the same draft for ever, since drafts are derived again and not stored."""
+    """The same mail gives the same draft for ever: drafts are derived again, never stored."""
     assert drafted(signed()) == drafted(signed())
 
 
