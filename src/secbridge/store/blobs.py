@@ -16,38 +16,41 @@ from secbridge.store.database import Transaction
 from secbridge.store.prepared import Prepared
 
 CHUNK = 1 << 20
+MOST_CHUNKS = 4096
 
 
 class Blobs:
-    """Contents by owner in one table of (owner, position, content)."""
+    """Contents by owner in one table of (id, content).
 
-    def __init__(self, table: Table, owner: str) -> None:
-        column = table.c[owner]
-        self._owner = owner
-        self._insert = Prepared(insert(table), owner, "position", "content")
-        self._select = (
-            select(table.c.content)
-            .where(column == bindparam("owner_id"))
-            .order_by(table.c.position)
-        )
-        self._delete = delete(table).where(column == bindparam("owner_id"))
+    The pieces of owner 7 are numbers ``7 * 4096`` and on: they lie side by side in order, and the
+    primary key is the only index, which spares each accepted mail a page.
+    """
+
+    def __init__(self, table: Table) -> None:
+        mine = table.c.id.between(bindparam("first"), bindparam("last"))
+        self._insert = Prepared(insert(table), "id", "content")
+        self._select = select(table.c.content).where(mine).order_by(table.c.id)
+        self._delete = delete(table).where(mine)
 
     def write(self, transaction: Transaction, owner: int, content: bytes) -> None:
-        """Store a content in pieces; an empty content has none."""
+        """Store a content of up to 4 GiB in pieces; an empty content has none."""
         view = memoryview(content)
-        for position, start in enumerate(range(0, len(view), CHUNK)):
-            piece = view[start : start + CHUNK]
-            row = {self._owner: owner, "position": position, "content": piece}
+        for number, start in enumerate(range(0, len(view), CHUNK), owner * MOST_CHUNKS):
+            row = {"id": number, "content": view[start : start + CHUNK]}
             self._insert.run(transaction.driver, row)
 
     def read(self, connection: Connection, owner: int) -> bytes:
         """Return a content, b"" when there is none."""
         content = BytesIO()
-        pieces = connection.execute(self._select, {"owner_id": owner})
-        for (piece,) in pieces:
+        for (piece,) in connection.execute(self._select, _pieces_of(owner)):
             content.write(piece)
         return content.getvalue()  # BytesIO hands its own buffer over; b"".join would be a copy
 
     def delete(self, connection: Connection, owner: int) -> None:
         """Delete a content; ``secure_delete`` overwrites it."""
-        connection.execute(self._delete, {"owner_id": owner})
+        connection.execute(self._delete, _pieces_of(owner))
+
+
+def _pieces_of(owner: int) -> dict[str, int]:
+    first = owner * MOST_CHUNKS
+    return {"first": first, "last": first + MOST_CHUNKS - 1}

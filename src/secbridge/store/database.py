@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ from threading import Lock, Thread
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, RootTransaction, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -79,7 +80,7 @@ class _Task:
 
 
 class _NotBegunError(Exception):
-    """No transaction could begin; every task has its error."""
+    """No transaction could begin; its cause says why."""
 
 
 class _TransactionLostError(Exception):
@@ -93,7 +94,7 @@ class Database:
         self.path = path
         self.commits = 0
         self._queue: SimpleQueue[_Task | None] = SimpleQueue()
-        self._writing = writing_engine(path, busy_timeout=busy_timeout)
+        self._writing = writing_engine(path, busy_timeout=busy_timeout, begin=None)
         self._reading = _reading_engine(path, busy_timeout=busy_timeout)
         self._readers = ThreadPoolExecutor(READERS, "secbridge-reader")
         self._writer = Thread(target=self._serve, name="secbridge-writer", daemon=True)
@@ -181,33 +182,35 @@ class Database:
             self._ready.set_exception(self._told(exc))
             return
         self._ready.set_result(None)
-        with connection:
+        with connection, connection.begin():  # for Core alone: BEGIN and COMMIT are written below
             while (task := self._queue.get()) is not None:
                 self._commit_together(connection, task)
 
     def _commit_together(self, connection: Connection, first: _Task) -> None:
         tasks = [first]
         try:
-            with self._begun(connection, tasks):
-                self._run_queued(Transaction(connection, _driver(connection)), tasks)
-            self.commits += 1
-        except _NotBegunError:
-            pass
-        except (SQLAlchemyError, sqlite3.Error, _TransactionLostError) as exc:
+            with self._committing(connection) as transaction:
+                self._run_queued(transaction, tasks)
+        except Exception as exc:  # noqa: BLE001 - the writer outlives whatever happens
             self._recover(connection, tasks, exc)
         _settle(tasks)
 
-    def _begun(self, connection: Connection, tasks: list[_Task]) -> RootTransaction:
-        """Begin, or fail all who waited meanwhile: their wait is over too."""
+    @contextmanager
+    def _committing(self, connection: Connection) -> Iterator[Transaction]:
+        """Begin, and commit at the end, or leave nothing."""
+        driver = _driver(connection)
         try:
-            return connection.begin()
-        except (SQLAlchemyError, sqlite3.Error) as exc:
-            fault = self._told(exc)
-        while len(tasks) < MOST_TOGETHER and (task := self._next()) is not None:
-            tasks.append(task)
-        for task in tasks:
-            task.error = fault
-        raise _NotBegunError
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as exc:
+            raise _NotBegunError from exc
+        try:
+            yield Transaction(connection, driver)
+            driver.execute("COMMIT")
+        except BaseException:
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
+            raise
+        self.commits += 1
 
     def _run_queued(self, transaction: Transaction, tasks: list[_Task]) -> None:
         """Run the first task, then whatever has queued up meanwhile, adding it to ``tasks``."""
@@ -240,24 +243,29 @@ class Database:
         driver.execute("RELEASE job")
 
     def _recover(self, connection: Connection, tasks: list[_Task], exc: Exception) -> None:
-        """Nothing was kept: run each job alone, or tell the one job that there was."""
-        if len(tasks) == 1:
-            lost = exc.__cause__ if isinstance(exc, _TransactionLostError) else exc
-            tasks[0].error = self._outcome(lost if isinstance(lost, Exception) else exc)
+        """Nothing was kept: say so where there is nothing to try again, else run each job alone."""
+        if isinstance(exc, _NotBegunError):
+            while len(tasks) < MOST_TOGETHER and (task := self._next()) is not None:
+                tasks.append(task)  # they waited meanwhile, and their wait is over too
+        elif len(tasks) > 1:
+            for task in tasks:
+                self._commit_alone(connection, task)
             return
         for task in tasks:
-            task.result = task.error = None
-            self._commit_alone(connection, task)
+            task.error = self._outcome(exc)
 
     def _commit_alone(self, connection: Connection, task: _Task) -> None:
+        task.result = task.error = None
         try:
-            with connection.begin():
-                task.result = task.job(Transaction(connection, _driver(connection)))
-            self.commits += 1
+            with self._committing(connection) as transaction:
+                task.result = task.job(transaction)
         except Exception as exc:  # noqa: BLE001 - whatever a job raises is its caller's
             task.error = self._outcome(exc)
 
     def _outcome(self, exc: Exception) -> Exception:
+        """Return what the caller is told: its own exception, or what the database's one means."""
+        if isinstance(exc, _NotBegunError | _TransactionLostError) and exc.__cause__:
+            exc = exc.__cause__ if isinstance(exc.__cause__, Exception) else exc
         return self._told(exc) if isinstance(exc, SQLAlchemyError | sqlite3.Error) else exc
 
     def _told(self, exc: SQLAlchemyError | sqlite3.Error) -> StoreBusy:
@@ -293,8 +301,14 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 # ── Engines ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def writing_engine(path: Path, *, busy_timeout: timedelta, foreign_keys: bool = True) -> Engine:
-    """Return an engine whose transactions begin IMMEDIATE and whose commits are on the disk.
+def writing_engine(
+    path: Path,
+    *,
+    busy_timeout: timedelta,
+    begin: str | None = "BEGIN IMMEDIATE",
+    foreign_keys: bool = True,
+) -> Engine:
+    """Return an engine whose commits are on the disk; ``begin`` None leaves transactions to others.
 
     synchronous=FULL: each COMMIT fsyncs the WAL (https://www.sqlite.org/pragma.html#pragma_synchronous).
     secure_delete: purged mail is overwritten, not only unlinked.
@@ -306,32 +320,33 @@ def writing_engine(path: Path, *, busy_timeout: timedelta, foreign_keys: bool = 
         "PRAGMA journal_size_limit=67108864",
         "PRAGMA cache_size=-8000",
     )
-    return _engine(path, "rw", busy_timeout, pragmas, "BEGIN IMMEDIATE", poolclass=NullPool)
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: connect_raw(path, "rw", busy_timeout, pragmas),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
+    _begin_with(engine, begin)
+    return engine
 
 
 def _reading_engine(path: Path, *, busy_timeout: timedelta) -> Engine:
-    size = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
-    return _engine(path, "ro", busy_timeout, ("PRAGMA query_only=ON",), "BEGIN", **size)
-
-
-def _engine(
-    path: Path,
-    mode: str,
-    busy_timeout: timedelta,
-    pragmas: tuple[str, ...],
-    begin: str,
-    **pool: Any,
-) -> Engine:
-    def connect() -> sqlite3.Connection:
-        return connect_raw(path, mode, busy_timeout, pragmas)
-
-    engine = create_engine("sqlite://", creator=connect, hide_parameters=True, **pool)
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: connect_raw(path, "ro", busy_timeout, ("PRAGMA query_only=ON",)),
+        poolclass=QueuePool,
+        pool_size=READERS,
+        max_overflow=0,
+        hide_parameters=True,
+    )
+    _begin_with(engine, "BEGIN")
     return engine
+
+
+def _begin_with(engine: Engine, statement: str | None) -> None:
+    """Begin Core's transactions with a statement; the driver itself begins none."""
+    if statement is not None:
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(statement))
 
 
 def connect_raw(

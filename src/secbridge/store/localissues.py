@@ -24,7 +24,7 @@ from secbridge.store.schema import (
     local_issues,
 )
 
-sealed_files = Blobs(local_attachment_chunks, "attachment_id")
+sealed_files = Blobs(local_attachment_chunks)
 
 _SELECT = select(local_issues)
 _BY_MARKER = _SELECT.where(local_issues.c.marker == bindparam("wanted"))

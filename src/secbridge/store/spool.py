@@ -29,7 +29,7 @@ from secbridge.store.schema import cases, deliveries, mail_chunks, mails
 _HASH_ELSEWHERE = 1 << 18
 """Octets from which hashing goes to a thread, so that the loop answers others meanwhile."""
 
-raw = Blobs(mail_chunks, "mail_id")
+raw = Blobs(mail_chunks)
 
 _INSERT_MAIL = Prepared(
     insert(mails).on_conflict_do_nothing(index_elements=["key"]).returning(mails.c.id),

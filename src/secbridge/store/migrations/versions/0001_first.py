@@ -36,6 +36,12 @@ def upgrade() -> None:
     )
     op.create_index("journal_subject", "journal", ["subject", "seq"])
     op.create_table(
+        "local_attachment_chunks",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
         "local_issues",
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("project", sa.Text(), nullable=False),
@@ -53,6 +59,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number"),
         sa.UniqueConstraint("marker"),
         sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "mail_chunks",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "mails",
@@ -112,14 +124,6 @@ def upgrade() -> None:
     )
     op.create_index("local_comments_number", "local_comments", ["number", "id"])
     op.create_table(
-        "mail_chunks",
-        sa.Column("mail_id", sa.Integer(), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("content", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["mail_id"], ["mails.id"]),
-        sa.PrimaryKeyConstraint("mail_id", "position"),
-    )
-    op.create_table(
         "deliveries",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("mail_id", sa.Integer(), nullable=False),
@@ -149,6 +153,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["mail_id"], ["mails.id"]),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("mail_id", "alias", name="one_delivery_for_each_alias"),
+        sqlite_with_rowid=False,
     )
     op.create_index("deliveries_case", "deliveries", ["case_id"], sqlite_where=_has("case_id"))
     op.create_index("deliveries_due", "deliveries", ["due_at", "id"], sqlite_where=_has("due_at"))
@@ -167,14 +172,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("case_id"),
     )
     op.create_index("key_bindings_address", "key_bindings", ["alias", "address", "id"])
-    op.create_table(
-        "local_attachment_chunks",
-        sa.Column("attachment_id", sa.Integer(), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("content", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["attachment_id"], ["local_attachments.id"]),
-        sa.PrimaryKeyConstraint("attachment_id", "position"),
-    )
     op.create_table(
         "outgoing",
         sa.Column("id", sa.Integer(), nullable=False),
