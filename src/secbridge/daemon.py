@@ -19,10 +19,10 @@ from time import perf_counter
 from typing import assert_never
 
 from secbridge import __version__, logs, maillog, systemd
-from secbridge.errors import ConfigError, PermanentFault
+from secbridge.errors import ConfigError, Deferral, PermanentFault
 from secbridge.intake import Endpoint, IntakeLimits, Listener, MailProtocol
 from secbridge.model.alias import Alias
-from secbridge.model.case import Route
+from secbridge.model.issue import Severity
 from secbridge.openpgp import GnuPG
 from secbridge.outbound import MailGuard, SmtpSubmission, TemplateWording
 from secbridge.pipeline.clockwork import Clockwork
@@ -85,10 +85,6 @@ class House:
                 mend="configure the tracker and project again, or move the case",
             )
         return found
-
-    def tracker_of(self, route: Route) -> Tracker:
-        """Return the tracker of a recorded route."""
-        return self.tracker(route.tracker, route.project)
 
 
 @contextlib.asynccontextmanager
@@ -207,33 +203,77 @@ def run(settings: Settings, *, listen: bool = True, work: bool = True) -> int:
 
 
 async def _run(settings: Settings, *, listen: bool, work: bool) -> int:
+    """Open what the chosen half needs: taking mail needs the store alone, no keys and no tokens."""
     began = perf_counter()
     stopping = asyncio.Event()
     _stop_at_signals(stopping)
-    async with open_house(settings) as house:
-        listener = _listener(house) if listen else None
+    async with contextlib.AsyncExitStack() as stack:
+        house = await stack.enter_async_context(open_house(settings)) if work else None
+        store = house.store if house else await stack.enter_async_context(_open_store(settings))
+        listener = _listener(settings, store) if listen else None
         endpoints = await _open_doors(settings, listener) if listener else ()
-        loops = _start_work(house, stopping) if work else ()
-        clockwork = asyncio.create_task(_clockwork(house).run(stopping)) if work else None
+        loops = _start_work(house, stopping) if house else ()
+        helpers = _start_helpers(house, stopping)
         took_ms = round((perf_counter() - began) * 1000)
-        maillog.started(__version__, endpoints, len(house.aliases), took_ms)
-        systemd.ready(f"taking mail for {len(house.aliases)} aliases")
+        maillog.started(__version__, endpoints, len(settings.alias), took_ms)
+        systemd.ready(f"{len(endpoints)} endpoints, {len(settings.alias)} aliases")
         healthy = await _until_stopped(stopping, loops)
         systemd.stopping()
         if listener is not None:
             await listener.drain(settings.daemon.stop_timeout.total_seconds())
         await _finish(loops, settings.daemon.stop_timeout)
-        if clockwork is not None:
-            await clockwork
+        await asyncio.gather(*helpers)
         if work:
-            await house.store.release_leases()
+            await store.release_leases()
     maillog.stopped()
     return 0 if healthy else 1
 
 
-def _clockwork(house: House) -> Clockwork:
-    retention = house.settings.daemon.raw_mail_retention
-    return Clockwork(house.store, clock=house.clock, retention=retention)
+@contextlib.asynccontextmanager
+async def _open_store(settings: Settings) -> AsyncIterator[Store]:
+    store = await Store.open(settings.daemon.database, clock=SystemClock())
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def _start_helpers(house: House | None, stopping: asyncio.Event) -> list[asyncio.Task[None]]:
+    """Start what goes on beside the mail: the watchdog's sign of life, and the clock."""
+    helpers = [asyncio.create_task(_show_life(stopping))]
+    if house is not None:
+        retention = house.settings.daemon.raw_mail_retention
+        clockwork = Clockwork(house.store, clock=house.clock, retention=retention)
+        helpers += [asyncio.create_task(clockwork.run(stopping))]
+        helpers += [asyncio.create_task(_look_at_keys(house))]
+    return helpers
+
+
+async def _show_life(stopping: asyncio.Event) -> None:
+    """Tell systemd's watchdog that the loop turns, as often as the unit asks."""
+    interval = systemd.watchdog_interval()
+    while interval is not None and not stopping.is_set():
+        systemd.watchdog()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(interval.total_seconds()):
+                await stopping.wait()
+
+
+async def _look_at_keys(house: House) -> None:
+    """Try each role key once at the start: an operator learns of a dead key before a reporter does.
+
+    Mail is taken all the same, and waits: it is safer here than in the queue of somebody else.
+    """
+    for fingerprint in _keys(tuple(house.aliases.values())):
+        try:
+            findings = await house.openpgp.self_test(fingerprint)
+        except Deferral as error:
+            maillog.finding(f"role key {fingerprint}", error.code, alarm=True)
+            continue
+        for finding in findings:
+            if finding.severity is not Severity.OK:
+                alarm = finding.severity is Severity.ERROR
+                maillog.finding(f"role key {fingerprint}", finding.text, alarm=alarm)
 
 
 def _stop_at_signals(stopping: asyncio.Event) -> None:
@@ -250,14 +290,14 @@ def _stop_at_signals(stopping: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop, number)
 
 
-def _listener(house: House) -> Listener:
-    chosen = house.settings.intake
+def _listener(settings: Settings, store: Store) -> Listener:
+    chosen = settings.intake
     return Listener(
-        house.store,
-        list(house.aliases),
-        postmaster=house.settings.postmaster,
+        store,
+        [alias.address for alias in settings.alias],
+        postmaster=settings.postmaster,
         hostname=chosen.hostname,
-        clock=house.clock,
+        clock=SystemClock(),
         limits=IntakeLimits(
             connections=chosen.max_connections,
             connections_per_peer=chosen.max_connections_per_client,
@@ -267,7 +307,7 @@ def _listener(house: House) -> Listener:
             idle=chosen.command_timeout,
             data_time=chosen.data_timeout,
         ),
-        tls=_tls(house.settings),
+        tls=_tls(settings),
         require_tls=chosen.require_tls,
         networks=chosen.allowed_networks,
     )

@@ -115,6 +115,12 @@ def quarantined(delivery: str, why: str) -> None:
     _log.error("delivery.quarantined", delivery=delivery, why=why, alarm=True)
 
 
+def finding(subject: str, text: str, *, alarm: bool) -> None:
+    """Tell what ``secbridge check`` would tell of a part of the house, in our own words."""
+    write = _log.error if alarm else _log.warning
+    write("check.finding", subject=subject, text=text, alarm=alarm)
+
+
 def purged(mails: int) -> None:
     """Tell that the raw bytes of finished mails went after their retention time."""
     _log.info("store.purged", mails=mails)

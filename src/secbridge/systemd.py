@@ -1,6 +1,6 @@
-"""How do we talk to systemd?  A datagram says how we are, and sockets may be handed to us.
+"""How do we talk to systemd?  A datagram says how we are (``sd_notify(3)``, without a library).
 
-``sd_notify(3)`` and ``sd_listen_fds(3)`` without a library.  Elsewhere they do nothing.
+Elsewhere these functions do nothing.  Sockets that systemd opened are endpoints ``fd:3`` and on.
 """
 
 from __future__ import annotations
@@ -8,9 +8,6 @@ from __future__ import annotations
 import os
 import socket
 from datetime import timedelta
-
-_FIRST_FD = 3
-"""SD_LISTEN_FDS_START."""
 
 
 def notify(*assignments: str) -> bool:
@@ -55,15 +52,3 @@ def watchdog_interval() -> timedelta | None:
     except ValueError:
         return None
     return timedelta(microseconds=usec / 2) if usec > 0 and pid == os.getpid() else None
-
-
-def listen_fds() -> tuple[int, ...]:
-    """Return the listening sockets that systemd passed to this very process (sd_listen_fds(3))."""
-    try:
-        count = int(os.environ.get("LISTEN_FDS", "0"))
-        pid = int(os.environ.get("LISTEN_PID", "0"))
-    except ValueError:
-        return ()
-    if pid != os.getpid() or count < 1:
-        return ()
-    return tuple(range(_FIRST_FD, _FIRST_FD + count))

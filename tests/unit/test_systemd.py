@@ -73,22 +73,3 @@ def test_the_watchdog_is_fed_at_half_its_time(
     monkeypatch.setenv("WATCHDOG_USEC", usec)
     monkeypatch.setenv("WATCHDOG_PID", pid)
     assert systemd.watchdog_interval() == interval
-
-
-@pytest.mark.parametrize(
-    ("count", "pid", "found"),
-    [
-        ("2", str(os.getpid()), (3, 4)),
-        ("0", str(os.getpid()), ()),
-        ("2", "1", ()),
-        ("two", str(os.getpid()), ()),
-        ("1", "", ()),
-    ],
-)
-def test_sockets_are_taken_only_when_they_are_meant_for_us(
-    monkeypatch: pytest.MonkeyPatch, count: str, pid: str, found: tuple[int, ...]
-) -> None:
-    """The variables survive a fork; the process id in them does not lie."""
-    monkeypatch.setenv("LISTEN_FDS", count)
-    monkeypatch.setenv("LISTEN_PID", pid)
-    assert systemd.listen_fds() == found
