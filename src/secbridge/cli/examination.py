@@ -140,7 +140,7 @@ class Bench:
         """
         if self._request.settings is None:
             return self._assumed(envelope)
-        book = AliasBook(self._aliases)
+        book = AliasBook(self._aliases, self._request.settings.postmaster)
         for recipient in envelope.recipients:
             target = _match(book, recipient)
             if target is not None and await self._is_ours(target):

@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -23,6 +23,7 @@ from secbridge.settings.written import (
     Fingerprint,
     Listener,
     Network,
+    Port,
     Size,
     TcpEndpoint,
     UnixEndpoint,
@@ -269,7 +270,7 @@ class SubmissionSettings(Section):
     """The relay that takes our answers to the world."""
 
     host: str = Field(default="127.0.0.1", min_length=1, description="The relay's name or address.")
-    port: Annotated[int, Field(ge=1, le=65535)] = Field(
+    port: Port = Field(
         default=25, description="Its port: 25, 587 with starttls, 465 with implicit TLS."
     )
     tls: SubmissionTls = Field(

@@ -144,6 +144,13 @@ def _alias_address(value: object) -> str:
     return _address(value).lower()
 
 
+def _no_truth(value: object) -> object:
+    """Refuse ``true`` as a number; the library would take it for 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")  # noqa: TRY004 - pydantic collects ValueError only
+    return value
+
+
 def _from_base(path: Path) -> Path:
     """Take relative paths from the folder of the configuration file."""
     return path if path.is_absolute() else base_dir.get(Path.cwd()) / path
@@ -155,8 +162,11 @@ Size = Annotated[int, BeforeValidator(parse_size)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 """Seconds, or text such as ``7d``."""
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1)]
 """A whole number from 1 on."""
+
+Port = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=65535)]
+"""A TCP port to connect to."""
 
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
 """An IP network in CIDR notation."""
