@@ -8,8 +8,10 @@ if all of it held.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email import message_from_bytes
 from email.policy import default as default_policy
 from pathlib import Path
@@ -38,6 +40,7 @@ ASan says {SECRET_WORD}. Please tell me how you want to handle disclosure.
 Alice
 """
 WIDTH = 100
+_FONT_FROM_THE_NET = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 def demo(
@@ -67,7 +70,8 @@ def _painter(console: Console, svg: Path | None) -> Callable[[], None]:
 
     def paint() -> None:
         if svg is not None:
-            console.save_svg(str(svg), title="secbridge demo")
+            drawn = console.export_svg(title="secbridge demo")
+            svg.write_text(_FONT_FROM_THE_NET.sub("", drawn))
 
     return paint
 
@@ -80,8 +84,9 @@ async def _play(console: Console, *, keep: bool, picture: Callable[[], None]) ->
     async with set_stage() as stage:
         show.fact("daemon", f"smtp 127.0.0.1:{stage.port}, role key {stage.role_key}")
         await _encrypted_report(stage, show)
-        await _plain_report(stage, show)
-        await _wrong_key(stage, show)
+        with show.beside_the_picture():
+            await _plain_report(stage, show)
+            await _wrong_key(stage, show)
         show.end()
         picture()
         if keep:
@@ -236,6 +241,13 @@ class Show:
             raise DemoError(f"this did not hold: {text}")
         self._held += 1
         self.console.print(f"  [green]✓[/] {text}")
+
+    @contextlib.contextmanager
+    def beside_the_picture(self) -> Iterator[None]:
+        """Show what follows on the terminal only: a picture of one scene can still be read."""
+        recording, self.console.record = self.console.record, False
+        yield
+        self.console.record = recording
 
     def end(self) -> None:
         """Print the last line."""
