@@ -129,8 +129,7 @@ def test_whatever_gitlab_answers_there_is_one_issue_and_it_is_told(
 ) -> None:
     """Answers lost, empty or wrong, labels and confidentiality dropped once: it comes out right."""
     config = place.config(f"fault-{fault}-{on}")
-    more = {"retry_after": "1"} if fault == "429" else {}
-    place.gitlab.fault(fault, on=on, **more)
+    place.gitlab.fault(fault, on=on, retry_after="1")
     with RunningDaemon(config) as daemon:
         hand_in(daemon.port, place.report())
         wait_until(lambda: states(config) == ["done"], "not done", beside=[daemon])

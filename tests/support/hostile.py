@@ -188,7 +188,17 @@ def _charsets_that_are_codecs(_: Keys) -> bytes:
 
 @_specimen()
 def _codecs_in_encoded_words(_: Keys) -> bytes:
-    names = ("zlib", "bz2", "hex", "rot13", "idna", "undefined", "utf-16", "utf-7", "unicode_escape")
+    names = (
+        "zlib",
+        "bz2",
+        "hex",
+        "rot13",
+        "idna",
+        "undefined",
+        "utf-16",
+        "utf-7",
+        "unicode_escape",
+    )
     words = " ".join(f"=?{name}?b?eJwDAAAAAAE=?=" for name in names)
     return _mail(extra=crlf(f"Subject: {words}\nComments: {words}\nReply-To: {words}\n"))
 
@@ -218,7 +228,10 @@ def _ten_transfer_encodings(_: Keys) -> bytes:
 @_specimen()
 def _uuencode(_: Keys) -> bytes:
     body = f"begin 644 ../../{CANARY}.sh\n" + "M" + "A" * 60 + "\n" * 3 + "`\nend\n"
-    both = [text(WORDS + body), entity("text/plain", body, extra="Content-Transfer-Encoding: x-uuencode\n")]
+    both = [
+        text(WORDS + body),
+        entity("text/plain", body, extra="Content-Transfer-Encoding: x-uuencode\n"),
+    ]
     return _mail(multipart("mixed", both))
 
 
@@ -226,7 +239,9 @@ def _uuencode(_: Keys) -> bytes:
 def _tnef(_: Keys) -> bytes:
     winmail = b"\x78\x9f\x3e\x22" + _gibberish(4000) + CANARY.encode()
     return _mail(
-        multipart("mixed", [text(WORDS), file(winmail, "winmail.dat", media_type="application/ms-tnef")])
+        multipart(
+            "mixed", [text(WORDS), file(winmail, "winmail.dat", media_type="application/ms-tnef")]
+        )
     )
 
 
@@ -307,7 +322,9 @@ def _10_000_parameters(_: Keys) -> bytes:
 @_specimen()
 def _10_000_continued_parameters(_: Keys) -> bytes:
     many = "".join(f";\n name*{n}*=utf-8''%E4%{CANARY}" for n in range(10_000))
-    return _mail(entity(f"text/plain{many}", WORDS, extra=f"Content-Disposition: attachment{many}\n"))
+    return _mail(
+        entity(f"text/plain{many}", WORDS, extra=f"Content-Disposition: attachment{many}\n")
+    )
 
 
 @_specimen()
@@ -404,13 +421,16 @@ def _the_same_boundary_inside(_: Keys) -> bytes:
 
 @_specimen()
 def _many_boundaries(_: Keys) -> bytes:
-    return _mail(multipart("mixed", [text(WORDS)], params="; boundary=b; boundary*0=c; boundary*=d''e"))
+    return _mail(
+        multipart("mixed", [text(WORDS)], params="; boundary=b; boundary*0=c; boundary*=d''e")
+    )
 
 
 @_specimen()
 def _1_000_nested_parts(_: Keys) -> bytes:
     head = b"".join(
-        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(1_000)
+        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n)
+        for n in range(1_000)
     )
     tail = b"".join(b"\r\n--b%d--\r\n" % n for n in reversed(range(1_000)))
     return _mail(head + text(WORDS) + tail)
@@ -466,7 +486,9 @@ def _a_report_of_nothing(_: Keys) -> bytes:
 @_specimen()
 def _many_content_types(_: Keys) -> bytes:
     kinds = ("multipart/mixed; boundary=a", "text/html", "message/rfc822", CANARY, "/", "", ";;;=")
-    return _mail(b"".join(f"Content-Type: {kind}\r\n".encode() for kind in kinds) + CRLF + WORDS.encode())
+    return _mail(
+        b"".join(f"Content-Type: {kind}\r\n".encode() for kind in kinds) + CRLF + WORDS.encode()
+    )
 
 
 @_specimen()
@@ -534,7 +556,9 @@ def _an_author_that_injects(_: Keys) -> bytes:
 @_specimen()
 def _an_author_with_encoded_line_ends(_: Keys) -> bytes:
     word = base64.b64encode(f"a@b\r\nBcc: victim@{DOMAIN}".encode()).decode()
-    return crlf(f"From: =?utf-8?b?{word}?= <{SENDER}>\nSubject: =?utf-8?b?{word}?= {CANARY}\n\n{WORDS}")
+    return crlf(
+        f"From: =?utf-8?b?{word}?= <{SENDER}>\nSubject: =?utf-8?b?{word}?= {CANARY}\n\n{WORDS}"
+    )
 
 
 @_specimen()
@@ -564,7 +588,9 @@ def _a_source_route(_: Keys) -> bytes:
 
 @_specimen()
 def _groups(_: Keys) -> bytes:
-    return crlf(f"From: {CANARY}: {SENDER}, b@{DOMAIN};\nTo: undisclosed-recipients:;\nCc: a:;,b:;\n\n{WORDS}")
+    return crlf(
+        f"From: {CANARY}: {SENDER}, b@{DOMAIN};\nTo: undisclosed-recipients:;\nCc: a:;,b:;\n\n{WORDS}"
+    )
 
 
 @_specimen()
@@ -604,7 +630,9 @@ def _a_tagged_alias_as_author(_: Keys) -> bytes:
 
 @_specimen()
 def _a_forged_origin(_: Keys) -> bytes:
-    return _mail(extra=b"X-Secbridge-Origin: " + b"0" * 64 + b"\r\nAuto-Submitted: auto-replied\r\n")
+    return _mail(
+        extra=b"X-Secbridge-Origin: " + b"0" * 64 + b"\r\nAuto-Submitted: auto-replied\r\n"
+    )
 
 
 # ── Signs in every field ─────────────────────────────────────────────────────────────────────────
@@ -659,15 +687,24 @@ def _armored_garbage(_: Keys) -> bytes:
 @_specimen()
 def _half_an_armor(keys: Keys) -> bytes:
     armor = keys.reporter.encrypt(WORDS.encode(), keys.role_fpr)
-    return _mail(multipart("mixed", [text((armor[: len(armor) // 2]).decode()), encrypted(armor[:300])]))
+    return _mail(
+        multipart("mixed", [text((armor[: len(armor) // 2]).decode()), encrypted(armor[:300])])
+    )
 
 
 @_specimen()
 def _a_packet_of_4_gib(_: Keys) -> bytes:
     """New-format lengths that promise more than there is, and partial lengths without an end."""
-    packets = b"\xd2\xff\xff\xff\xff\xff" + _gibberish(1_000) + b"\xc1\xff\x00\x00\x00\xff" + b"\xd2\xe0" * 500
+    packets = (
+        b"\xd2\xff\xff\xff\xff\xff"
+        + _gibberish(1_000)
+        + b"\xc1\xff\x00\x00\x00\xff"
+        + b"\xd2\xe0" * 500
+    )
     armor = base64.encodebytes(packets).decode()
-    return _mail(encrypted(f"-----BEGIN PGP MESSAGE-----\n\n{armor}-----END PGP MESSAGE-----\n".encode()))
+    return _mail(
+        encrypted(f"-----BEGIN PGP MESSAGE-----\n\n{armor}-----END PGP MESSAGE-----\n".encode())
+    )
 
 
 @_specimen()
@@ -701,7 +738,9 @@ def _twelve_real_layers(keys: Keys) -> bytes:
 @_specimen()
 def _two_hundred_ciphertexts(keys: Keys) -> bytes:
     armor = keys.reporter.encrypt(WORDS.encode(), keys.role_fpr)
-    return _mail(multipart("mixed", [text(armor.decode(), extra=f"X-N: {n}\n") for n in range(200)]))
+    return _mail(
+        multipart("mixed", [text(armor.decode(), extra=f"X-N: {n}\n") for n in range(200)])
+    )
 
 
 @_specimen()
@@ -718,7 +757,9 @@ def _two_hundred_signatures(keys: Keys) -> bytes:
 
 @_specimen()
 def _a_signature_over_nothing(_: Keys) -> bytes:
-    return _mail(signed(b"", b"-----BEGIN PGP SIGNATURE-----\n\nAAAA\n-----END PGP SIGNATURE-----\n"))
+    return _mail(
+        signed(b"", b"-----BEGIN PGP SIGNATURE-----\n\nAAAA\n-----END PGP SIGNATURE-----\n")
+    )
 
 
 @_specimen()
@@ -735,7 +776,9 @@ def _a_bomb_without_encryption(_: Keys) -> bytes:
 @_specimen()
 def _a_hundred_certificates(keys: Keys) -> bytes:
     certificate = keys.reporter_cert
-    files = [file(certificate, f"{CANARY}{n}.asc", media_type="application/pgp-keys") for n in range(100)]
+    files = [
+        file(certificate, f"{CANARY}{n}.asc", media_type="application/pgp-keys") for n in range(100)
+    ]
     return _mail(multipart("mixed", [text(WORDS), *files]))
 
 

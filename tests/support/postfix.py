@@ -200,13 +200,18 @@ class Postfix:
         self._postfix("flush")
 
     def queue(self) -> list[dict[str, Any]]:
-        """Return the queue as ``postqueue -j`` tells it: one dict for each mail."""
+        """Return the queue as ``postqueue -j`` tells it: one dict for each mail.
+
+        A mail that moves within the queue meanwhile is told twice there, and once here.
+        """
         listed = self._run("postqueue", "-c", str(self.home / "etc"), "-j").stdout
-        return [json.loads(line) for line in listed.splitlines()]
+        mails = [json.loads(line) for line in listed.splitlines()]
+        return list({str(mail["queue_id"]): mail for mail in mails}.values())
 
     def wait_until_queue_is_empty(self) -> None:
         """Return once Postfix has got rid of every mail."""
-        self._wait(lambda: not self.queue(), "still has mail in its queue")
+        # Asked twice: a mail that moves within the queue can be missed by one look.
+        self._wait(lambda: not self.queue() and not self.queue(), "still has mail in its queue")
 
     def mail(self, address: str) -> list[bytes]:
         """Return the mails in a mailbox, as delivered, oldest first."""

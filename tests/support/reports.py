@@ -75,6 +75,6 @@ def wrapped(mail: EmailMessage, armor: bytes) -> bytes:
     )
 
 
-def report_of(keys: Keys, **given: bytes) -> bytes:
+def report_of(keys: Keys, *, attach: bytes = b"") -> bytes:
     """Return the session's standard report: from the reporter, to the role key."""
-    return encrypted_report(keys.reporter, keys.reporter_fpr, keys.role_fpr, **given)
+    return encrypted_report(keys.reporter, keys.reporter_fpr, keys.role_fpr, attach=attach)
