@@ -47,9 +47,13 @@ class Delivered:
     content: bytes
 
 
-@dataclass(slots=True)
+@dataclass
 class Relay:
-    """A relay that keeps what it is given: in memory, and as files for a look afterwards."""
+    """A relay that keeps what it is given: in memory, and as files for a look afterwards.
+
+    Without slots: aiosmtpd looks through its handler's members, and inspect stumbles over slots on
+    Python 3.11.2.
+    """
 
     folder: Path
     mails: list[Delivered] = field(default_factory=list)
