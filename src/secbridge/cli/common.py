@@ -37,6 +37,10 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
+_NEVER_BROKEN = frozenset({"id", "number", "state", "case", "at"})
+"""Columns that people copy from or look along; a broken id is no id."""
+
+
 def load_for_command(config: Path | None) -> Settings:
     """Return the settings for a command that prints results; its log goes to stderr."""
     from secbridge.settings import load
@@ -67,7 +71,8 @@ def table(*columns: str) -> Table:
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        made.add_column(column, overflow="fold")
+        whole = column in _NEVER_BROKEN
+        made.add_column(column, overflow="fold", no_wrap=whole, min_width=4 if whole else None)
     return made
 
 
