@@ -157,9 +157,11 @@ class Stage:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, _ = await process.communicate()
+        out, said = await process.communicate()
         if process.returncode != 0:
-            raise DemoError(f"secbridge {' '.join(arguments)} ended with {process.returncode}")
+            raise DemoError(
+                f"secbridge {' '.join(arguments)} ended with {process.returncode}: {said.decode()}"
+            )
         return out.decode()
 
     def report(self, subject: str, text: str, *, sender: str = REPORTER) -> EmailMessage:

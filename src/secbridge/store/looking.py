@@ -21,7 +21,7 @@ from sqlalchemy.pool import QueuePool
 from secbridge.errors import ConfigError
 from secbridge.ports import Clock
 from secbridge.store import faults
-from secbridge.store.database import READERS, Database, Job, T
+from secbridge.store.database import READERS, Database, Job, Query, T
 from secbridge.store.schema import VERSION
 from secbridge.store.store import Store
 
@@ -76,6 +76,10 @@ class LookingDatabase(Database):
             self._closed = True
             await asyncio.to_thread(self._readers.shutdown)
             self._reading.dispose()
+
+    async def look(self, query: Query[T]) -> T:
+        """Run a query; a command has no loop that must not wait."""
+        return await self.read(query)
 
     async def write(self, job: Job[T]) -> T:
         """Refuse: there is no writer here."""
