@@ -70,14 +70,15 @@ class Relay:
 
     async def take(self, recipient: str) -> bytes:
         """Wait for the next mail to ``recipient`` and take it."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                for mail in self.mails:
-                    if mail.recipient == recipient:
-                        self.mails.remove(mail)
-                        return mail.content
-                self.arrived.clear()
-                await self.arrived.wait()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not (waiting := [it for it in self.mails if it.recipient == recipient]):
+                    self.arrived.clear()
+                    await self.arrived.wait()
+        except TimeoutError:
+            raise DemoError(f"no mail to {recipient} came out in time") from None
+        self.mails.remove(waiting[0])
+        return waiting[0].content
 
 
 @dataclass(slots=True)
