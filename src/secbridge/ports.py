@@ -354,7 +354,8 @@ class OpenPGP(Protocol):
         """Inspect the certificates in ``content``; keep and return the one that names ``address``.
 
         Only user IDs equal to ``address`` are imported.  None when no certificate names it; one
-        that cannot be used is returned with its ``problem`` and not imported.
+        that cannot be used is returned with its ``problem``, and kept only where it still tells
+        who signed (expired, revoked, no-encryption-subkey).
         """
         ...
 

@@ -204,6 +204,7 @@ def headers(*lines: str) -> bytes:
     [
         (["From: a@x.example", "To: One@x.example"], [], "one@x.example"),
         (["From: a@x.example", "Cc: two@x.example"], [], "two@x.example"),
+        (["From: a@x.example", "To: friends:;", "Bcc: two@x.example"], [], "two@x.example"),
         (
             ["From: a@x.example", "To: one@x.example", "Delivered-To: two@x.example"],
             [],
@@ -264,10 +265,16 @@ def test_a_configured_alias_has_its_own_route(mail: Any, config: Path) -> None:
     assert refused["route"] is None
 
 
-def test_a_blind_copy_came_for_the_only_alias(mail: Any, config: Path) -> None:
-    """The header of a mail need not name its recipient."""
-    mailed = mail(headers("From: a@x.example", "To: somebody@x.example"))
-    assert inspected(mailed, config=config)["route"]["alias"] == ROLE
+@pytest.mark.parametrize(
+    ("recipient", "alias"),
+    [("To: undisclosed-recipients:;", ROLE), ("To: somebody@x.example", None)],
+)
+def test_a_mail_without_recipients_came_for_the_only_alias(
+    mail: Any, config: Path, recipient: str, alias: str | None
+) -> None:
+    """The header of a mail need not name its recipients; one that names others is not for us."""
+    route = inspected(mail(headers("From: a@x.example", recipient)), config=config)["route"]
+    assert (route["alias"] if route else None) == alias
 
 
 # ── No side effects ──────────────────────────────────────────────────────────────────────────────

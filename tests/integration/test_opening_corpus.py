@@ -142,6 +142,7 @@ TEXTS = {
 
 SUBJECTS = {
     "openpgp-encrypted-memoryhole2": ("This is the subject", "..."),
+    "openpgp-encrypted-memoryhole": ("hidden subject", "OpenPGP encrypted"),
     "openpgp-encrypted-signed-thunderbird": ("Encrypted and Signed with unittest key", "..."),
     "openpgp-multipart-embedded-signed": ("enc+signed", "Encrypted Message"),
     "openpgp-multipart-embedded": ("foobar", "Encrypted Message"),

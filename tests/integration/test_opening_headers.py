@@ -99,9 +99,29 @@ async def test_what_is_not_the_root_of_a_layer_has_no_protected_headers(
     assert (await stranger_desk.open(mail(part))).subject == "[...]"
 
 
-async def test_without_the_parameter_a_subject_inside_is_not_the_subject(
+async def test_a_subject_that_was_encrypted_with_the_mail_needs_no_parameter(
     stranger_desk: Desk, keys: Keys
 ) -> None:
-    """A header field in a payload that does not claim protection is just a part's field."""
+    """Programs older than the drafts hide it so (Memory Hole), and it stands nowhere else."""
     inner = text("Words.\n", extra=INSIDE)
-    assert (await subjects_and_text(stranger_desk, keys, inner))[0] == ("[...]", "[...]")
+    assert (await subjects_and_text(stranger_desk, keys, inner))[0] == SUBJECTS
+
+
+async def test_without_the_parameter_a_subject_under_a_signature_is_not_the_subject(
+    known_desk: Desk, keys: Keys
+) -> None:
+    """A header field in a signed part that does not claim protection is just a part's field."""
+    part = text("Words.\n", extra="Subject: No\n")
+    raw = mail(signed(part, keys.reporter.sign_detached(part, keys.reporter_fpr)), subject="outer")
+    assert (await known_desk.open(raw)).subject == "outer"
+
+
+async def test_a_subject_that_says_it_is_protected_comes_first(
+    stranger_desk: Desk, keys: Keys
+) -> None:
+    """Of a subject without the parameter around one that has it, the latter is the real one."""
+    part = text("Words.\n", params=CIPHER, extra=INSIDE)
+    inner = crlf("Subject: Around\n") + signed(
+        part, keys.reporter.sign_detached(part, keys.reporter_fpr)
+    )
+    assert (await subjects_and_text(stranger_desk, keys, inner))[0] == SUBJECTS

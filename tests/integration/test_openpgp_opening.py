@@ -349,10 +349,14 @@ class TestVerifying:
         assert (TEXT, CannotOpen(OpenFailure.TOO_LARGE)) == (found.content.content, capped)
 
     async def test_what_is_not_signed_is_not_verified(self, gnupg: GnuPG, keys: Keys) -> None:
-        """Unsigned data, ciphertext, several texts in a row and garbage are refused."""
+        """Ciphertext, several texts in a row and garbage are refused; unsigned data is text."""
+        stored = await gnupg.verify_opaque(keys.reporter.gpg("--store", stdin=TEXT), limit=LIMIT)
+        assert isinstance(stored, Verified)
+        assert (TEXT, ()) == (stored.content.content, stored.signatures)
         clear = keys.reporter.clearsign(b"one\n", keys.reporter_fpr)
+        unsigned = clear.partition(b"-----BEGIN PGP SIGNATURE")[0]
         others = [
-            keys.reporter.gpg("--store", stdin=TEXT),
+            unsigned,
             keys.reporter.encrypt(TEXT, keys.role_fpr, sign=keys.reporter_fpr),
             clear + clear,
             b"garbage",

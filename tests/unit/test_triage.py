@@ -196,7 +196,41 @@ def test_two_signs_make_a_bounce() -> None:
 @pytest.mark.parametrize(
     ("message", "reverse_path"),
     [
+        (a_message(author="postmaster@mx.example"), ""),
+        (a_message(author="mailer-daemon@mx.example"), "MAILER-DAEMON@mx.example"),
+        (a_message(author=None, fields={"From": "Mail System <MAILER-DAEMON>"}), ""),
+        (a_message(author=None, fields={"From": "MAILER-DAEMON <>"}), "<>"),
+    ],
+)
+def test_mail_systems_have_many_names(message: Message, reverse_path: str) -> None:
+    """Some write as postmaster, without any domain, or with an own address instead of none."""
+    verdict = judged(message, reverse_path=reverse_path)
+    assert verdict.mail_class == MailClass.BOUNCE
+    assert verdict.reasons == ("bounce.daemon-author", "bounce.null-reverse-path")
+
+
+def test_a_name_beside_an_address_is_no_mail_system() -> None:
+    """A display name never counts, here as elsewhere."""
+    fields = {"From": '"MAILER-DAEMON" <a@b.example>, c@d.example'}
+    message = a_message(author=None, fields=fields)
+    assert judged(message, reverse_path="").mail_class == MailClass.OTHER
+
+
+def test_a_receipt_is_an_auto_reply() -> None:
+    """That somebody has seen our answer is no failure to deliver it (RFC 8098)."""
+    fields = {"Content-Type": "multipart/report; report-type=disposition-notification"}
+    verdict = judged(
+        a_message(fields=fields), reverse_path="", target=BOUNCE, known=Known(case_id="SB-1")
+    )
+    assert verdict.mail_class == MailClass.AUTO_REPLY
+    assert verdict.reasons == ("auto-reply.receipt", "thread.token")
+
+
+@pytest.mark.parametrize(
+    ("message", "reverse_path"),
+    [
         (a_message(), ""),
+        (a_message(author="postmaster@mx.example"), "a@b.example"),
         (a_message(author="mailer-daemon@mx.example"), "a@b.example"),
         (a_message(fields={"X-Failed-Recipients": "x@y.example"}), "a@b.example"),
         (a_message(fields={"Content-Type": "multipart/report; x=y"}), "a@b.example"),

@@ -1,8 +1,8 @@
 """Which envelope did a mail in a file have?  What we are told, else what its header says.
 
 The MTA writes ``Return-Path:`` and ``Delivered-To:`` at delivery; without them the recipients are
-those of To and Cc, and the reverse-path is that of the author, because the null one would mean a
-bounce.
+those of To, Cc and Bcc, and the reverse-path is that of the author, because the null one would mean
+a bounce; a mail of a mail system is one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from secbridge.mail.headers import HeaderBlock, begins_with_field, mailboxes, pl
 _MOST_HEADER = 256 << 10
 _MOST_VALUE = 32 << 10
 _NOBODY = "unknown@sender.invalid"
-_RECIPIENT_FIELDS = ("delivered-to", "x-original-to", "envelope-to", "to", "cc")
+_DAEMON = "mailer-daemon"
+_RECIPIENT_FIELDS = ("delivered-to", "x-original-to", "envelope-to", "to", "cc", "bcc")
 _SENDER_FIELDS = ("from", "sender", "return-path")
 
 
@@ -59,7 +60,10 @@ def _reverse_path(header: HeaderBlock, sender: str | None, senders: Sequence[str
         return sender.strip("<> ")
     if header.all("return-path"):
         return next(iter(_addresses(header, "return-path")), "")
-    return senders[0] if senders else _NOBODY
+    if not senders:
+        daemon = any(_DAEMON in header.first(name).lower() for name in ("from", "sender"))
+        return "" if daemon else _NOBODY
+    return "" if senders[0].lower().startswith(f"{_DAEMON}@") else senders[0]
 
 
 def _addresses(header: HeaderBlock, name: str) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from secbridge.cli.boundary import CommandFailed
+from secbridge.cli.boundary import CommandFailed, warn
 from secbridge.cli.envelope import Guess, guess, without_mbox_line
 from secbridge.cli.inspection import Row, nothing, row
 from secbridge.errors import Deferral
@@ -68,6 +68,8 @@ async def open_bench(request: Request) -> AsyncIterator[Bench]:
     """Set up for any number of mails: one copy of the key ring, one look into the store."""
     async with AsyncExitStack() as stack:
         home = stack.enter_context(_ring_copy(_home(request)))
+        if request.gnupghome is not None and not _has_secret_keys(home):
+            warn("There is no secret key in that ring, so nothing that is encrypted can be opened.")
         openpgp = _openpgp(request, home)
         stack.push_async_callback(openpgp.aclose)
         store = None
@@ -136,7 +138,7 @@ class Bench:
         """Return the alias that the mail came for, and by which of its addresses.
 
         Of several aliases the first named one counts: the daemon would make a delivery for each.
-        A header need not name the recipient at all; then a single alias is the one.
+        A header need not name any recipient; then a single alias is the one.
         """
         if self._request.settings is None:
             return self._assumed(envelope)
@@ -145,7 +147,7 @@ class Bench:
             target = _match(book, recipient)
             if target is not None and await self._is_ours(target):
                 return self._aliases[target.alias], target
-        if len(self._aliases) == 1 and not self._request.recipients:
+        if len(self._aliases) == 1 and not envelope.recipients:
             (only,) = self._aliases.values()
             return only, Target(only.address, only.address)
         return None, Target("", "")
@@ -218,6 +220,11 @@ def _ring_copy(home: Path | None) -> Iterator[Path]:
     """Give a private copy of a key ring, or an empty one where none was named."""
     with TemporaryDirectory(prefix="sb") as empty, scratch_copy(home or Path(empty)) as copy:
         yield copy
+
+
+def _has_secret_keys(home: Path) -> bool:
+    """Return whether a ring holds any, in the place of today or in that of GnuPG 1."""
+    return (home / "secring.gpg").exists() or any((home / "private-keys-v1.d").glob("*.key"))
 
 
 def _openpgp(request: Request, home: Path) -> GnuPG:

@@ -108,7 +108,7 @@ _DOUBTFUL = "yellow"
 def view(shown: Row, message: Message | None) -> RenderableType:
     """Return what a person wants to see of a mail, with nothing in it that could act."""
     if message is None:
-        return Text.assemble((f"{shown['file']}  ", "bold"), (shown["error"], _BAD))
+        return Text.assemble((f"{visible(shown['file'])}  ", "bold"), (shown["error"], _BAD))
     parts: list[RenderableType] = [
         Text(visible(shown["file"]), style="bold"),
         Padding(facts(_rows(shown, message)), (0, 0, 0, 2), expand=False),

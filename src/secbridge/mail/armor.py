@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 
 class OpenPGPKind(StrEnum):
@@ -34,22 +35,27 @@ class ArmorBlock:
     """One armored block, ``text[start:end]``, from its header line to the end of its tail line.
 
     ``complete`` is False when the tail line is missing; the block then ends where the next one
-    begins, or with the text.  ``kind`` is what the header line claims.
+    begins, or with the text.  ``kind`` is what the header line claims.  ``quoted``: each line has
+    a mark of quotation or blanks before it.
     """
 
     start: int
     end: int
     kind: OpenPGPKind
     complete: bool = True
+    quoted: bool = False
 
 
 _BOM = b"\xef\xbb\xbf"
+_MOST_QUOTED = 64
 _LINE = re.compile(
     rb"^-----(BEGIN|END) PGP "
     rb"(SIGNED MESSAGE|MESSAGE|SIGNATURE|PUBLIC KEY BLOCK|PRIVATE KEY BLOCK|SECRET KEY BLOCK)"
     rb"-----[ \t]*\r?$",
     re.MULTILINE,
 )
+_QUOTED = re.compile(rb"^[ \t>]{1,40}-----(BEGIN|END) PGP MESSAGE-----[ \t]*\r?$", re.MULTILINE)
+_MARKS = re.compile(rb"^[ \t>]{1,40}", re.MULTILINE)
 _KINDS = {
     b"MESSAGE": OpenPGPKind.MESSAGE,
     b"SIGNED MESSAGE": OpenPGPKind.CLEARTEXT,
@@ -87,6 +93,32 @@ def _blocks(text: bytes) -> Iterator[ArmorBlock]:
             begun = ArmorBlock(line.start(), len(text), kind, complete=False)
     if begun is not None:
         yield begun
+
+
+def all_blocks(text: bytes) -> list[ArmorBlock]:
+    """Return the blocks of ``blocks`` and the quoted messages between them, in order."""
+    found = blocks(text)
+    quoted = [
+        one
+        for one in _quoted_blocks(text)
+        if not any(one.start < block.end and block.start < one.end for block in found)
+    ]
+    return sorted([*found, *quoted], key=lambda block: block.start)
+
+
+def _quoted_blocks(text: bytes) -> Iterator[ArmorBlock]:
+    start: int | None = None
+    for line in islice(_QUOTED.finditer(text), _MOST_QUOTED):
+        if line[1] == b"BEGIN":
+            start = line.start()
+        elif start is not None:
+            yield ArmorBlock(start, line.end(), OpenPGPKind.MESSAGE, quoted=True)
+            start = None
+
+
+def unquoted(armored: bytes) -> bytes:
+    """Return a quoted block without the marks before its lines."""
+    return _MARKS.sub(b"", armored)
 
 
 def _tail(kind: OpenPGPKind) -> OpenPGPKind:

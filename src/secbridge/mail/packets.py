@@ -21,6 +21,7 @@ __all__ = [
     "Packet",
     "PacketFacts",
     "describe",
+    "holds_packets",
     "recipients",
     "sniff",
     "walk",
@@ -96,6 +97,11 @@ def sniff(data: bytes) -> OpenPGPKind | None:
     if claimed is not None:
         return claimed
     return _sniff_packets(data, lone_literal=False) if data[:1] >= b"\x80" else None
+
+
+def holds_packets(armored: bytes) -> bool:
+    """Whether armor has octets in it that begin as an OpenPGP message does."""
+    return _sniff_packets(dearmor(armored), lone_literal=True) is not None
 
 
 def recipients(data: bytes) -> tuple[str, ...]:

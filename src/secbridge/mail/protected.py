@@ -28,8 +28,14 @@ def has_protected_headers(part: Part) -> bool:
 
 def protected_subject(data: bytes, part: Part, limits: OpeningLimits) -> str | None:
     """Return the subject that stands in the header of a protected payload, or None."""
-    if not has_protected_headers(part):
-        return None
+    return subject_of(data, part, limits) if has_protected_headers(part) else None
+
+
+def subject_of(data: bytes, part: Part, limits: OpeningLimits) -> str | None:
+    """Return the subject in the header of a payload, or None.
+
+    Programs before draft v1 (Memory Hole) encrypt it with the mail and set no parameter.
+    """
     block = split_header(data, part.start, part.body, most=limits.max_header)
     values = block.all("subject")
     return unstructured(values[0]) if values else None

@@ -74,13 +74,18 @@ class Signed:
 
 @dataclass(slots=True, repr=False)
 class Reading:
-    """Collects what is found; ``message`` makes the Message of it."""
+    """Collects what is found; ``message`` makes the Message of it.
+
+    ``subject`` is one that says of itself that it is protected; ``hidden_subject`` one that was
+    encrypted with the mail by a program that does not say so.
+    """
 
     layers: list[Layer] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     certificates: dict[CertificateSource, list[bytes]] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
     subject: str | None = None
+    hidden_subject: str | None = None
     error: str | None = None
     _signed: list[Signed] = field(default_factory=list)
 
@@ -170,6 +175,7 @@ class Reading:
     ) -> Message:
         """Return what was read as one value."""
         decryption = structure.decryption(self.layers)
+        inner_subject = self.hidden_subject if self.subject is None else self.subject
         hidden = decryption.ok is not None
         return Message(
             size=size,
@@ -178,7 +184,7 @@ class Reading:
             layers=tuple(self.layers),
             signatures=self._signatures(authors.single),
             headers=headers,
-            subject=outer_subject if self.subject is None else self.subject,
+            subject=outer_subject if inner_subject is None else inner_subject,
             outer_subject=outer_subject,
             authors=authors.addresses,
             author=authors.single,

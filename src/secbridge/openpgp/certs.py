@@ -21,6 +21,7 @@ from pysequoia.packet import HashAlgorithm, Packet, PacketPile, SignatureType, T
 from secbridge.mail.armor import OpenPGPKind, blocks, dearmor
 from secbridge.mail.packets import describe, walk
 from secbridge.ports import Certificate
+from secbridge.rules.structure import same_address
 
 MOST_OCTETS = 256 * 1024
 """What a certificate may weigh; flooded ones are megabytes."""
@@ -87,12 +88,6 @@ def unescape(raw: bytes) -> str:
     r"""Return a user ID of gpg's colon listing, where ``\x3a`` stands for an octet."""
     octets = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), raw)
     return octets.decode("utf-8", "replace")
-
-
-def same_address(one: str, other: str) -> bool:
-    """Whether two addr-specs are equal: the local part exactly, the domain in any case."""
-    first, second = one.rpartition("@"), other.rpartition("@")
-    return first[0] == second[0] and first[2].lower() == second[2].lower()
 
 
 # ── Inspection ───────────────────────────────────────────────────────────────────────────────────

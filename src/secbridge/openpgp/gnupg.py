@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -120,7 +121,7 @@ class GnuPG:
 
     async def certificate(self, fingerprint: str) -> Certificate | None:
         """Return what the ring knows of a certificate, or None."""
-        return await self._do(lambda rooms: rooms.keyring.judged(fingerprint))
+        return await self._recall(lambda rooms: rooms.keyring.judged(fingerprint))
 
     async def certificates_for(self, address: str) -> Sequence[Certificate]:
         """Return the certificates with this address as a valid user ID, usable ones first."""
@@ -129,11 +130,11 @@ class GnuPG:
             judged = [judge(one, time.time()) for one in rooms.keyring.named(address)]
             return tuple(sorted(judged, key=lambda one: one.problem is not None))
 
-        return await self._do(found)
+        return await self._recall(found)
 
     async def export(self, fingerprint: str, *, minimal: bool = True) -> bytes:
         """Return a public certificate, binary.  Raises CannotEncrypt when there is none."""
-        return await self._do(lambda rooms: rooms.keyring.export(fingerprint, minimal=minimal))
+        return await self._recall(lambda rooms: rooms.keyring.export(fingerprint, minimal=minimal))
 
     async def self_test(self, fingerprint: str) -> Sequence[Finding]:
         """Decrypt and sign for real with a role key, and say what is wrong with it."""
@@ -144,6 +145,13 @@ class GnuPG:
         for job in tuple(self._jobs):
             job.kill()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _recall(self, work: Callable[[_Rooms], T]) -> T:
+        """Run ``work`` here and now if the ring remembers the answer, else as ``_do``."""
+        if self._opened is not None:
+            with suppress(WorkCancelledError):  # it needs a gpg
+                return Job.none().do(lambda: work(self._rooms()))
+        return await self._do(work)
 
     async def _do(self, work: Callable[[_Rooms], T]) -> T:
         """Run ``work`` in the pool; being cancelled kills the gpg that runs for it."""

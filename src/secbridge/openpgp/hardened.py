@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ class HardenedGPG(gnupg.GPG):  # type: ignore[misc] # the library is not typed
         self._passphrase = passphrase
         env = {"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath), "HOME": str(home)}
         try:
-            super().__init__(binary, str(home), options=list(_OPTIONS), env=env, encoding="utf-8")
+            found = shutil.which(binary) or binary  # else each run of it searches PATH anew
+            super().__init__(found, str(home), options=list(_OPTIONS), env=env, encoding="utf-8")
         except ValueError:
             raise fault(Fault.HOME) from None
 

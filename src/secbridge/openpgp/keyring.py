@@ -18,6 +18,7 @@ from secbridge.openpgp.faults import Fault, fault
 from secbridge.openpgp.hardened import HardenedGPG
 from secbridge.openpgp.ring import RingCertificate, RingKey, judge, parse_listing
 from secbridge.ports import CannotEncrypt, Certificate
+from secbridge.rules.structure import same_address
 
 T = TypeVar("T")
 
@@ -25,6 +26,8 @@ _MOST_REMEMBERED = 4096
 _LEAST_SPACE = 1 << 20
 """Octets that gpg needs at the least to rewrite a small ring."""
 _HEX = frozenset("0123456789ABCDEF")
+_TELLS_WHO_SIGNED = frozenset({None, "no-encryption-subkey", "expired", "revoked"})
+"""What may be wrong with a certificate by which we still judge the signatures of its owner."""
 
 
 class Keyring:
@@ -37,6 +40,10 @@ class Keyring:
     def __init__(self, gpg: HardenedGPG, home: Path, role_keys: Sequence[str]) -> None:
         self._gpg = gpg
         self._home = home
+        self._watched = [
+            str(home / name)
+            for name in ("pubring.kbx", "pubring.gpg", "pubring.db", "private-keys-v1.d")
+        ]
         self._role_keys = tuple(normal(fingerprint) for fingerprint in role_keys)
         self._lock = threading.Lock()
         self._stamp: object = None
@@ -64,7 +71,7 @@ class Keyring:
         return tuple(
             one
             for one in self._listed("--list-keys", f"<{address}>")
-            if any(certs.same_address(address, valid) for valid in one.addresses(now))
+            if any(same_address(address, valid) for valid in one.addresses(now))
         )
 
     def judged(self, fingerprint: str) -> Certificate | None:
@@ -95,12 +102,11 @@ class Keyring:
     # ── Role keys ──
 
     def roles(self) -> tuple[RingCertificate, ...]:
-        """Return the role keys of the ring; raises Deferral when it lost one."""
+        """Return the role keys of the ring; raises Deferral when it lost one that was named."""
         if not self._role_keys:
-            found = self._listed("--list-secret-keys")
-        else:
-            found = tuple(one for fpr in self._role_keys if (one := self.find(fpr)) is not None)
-        if not found or len(found) < len(self._role_keys):
+            return self._listed("--list-secret-keys")
+        found = tuple(one for fpr in self._role_keys if (one := self.find(fpr)) is not None)
+        if len(found) < len(self._role_keys):
             raise fault(Fault.HOME)
         return found
 
@@ -158,18 +164,25 @@ class Keyring:
             return self.judged(cast("str", known))
         inspected = certs.inspect(content, datetime.now(UTC))
         chosen = _choose(inspected, address)
-        if chosen is None or chosen.certificate.problem is not None:
-            return None if chosen is None else chosen.certificate
-        fingerprint = chosen.certificate.fingerprint
-        if not self.is_role(fingerprint):
-            self._import(certs.only_address(chosen.content, address), fingerprint)
-        self._remember(seen, lambda: fingerprint)
+        if chosen is None:
+            return None
+        for one in _naming(inspected, address):
+            self._keep(one, address)
+        if chosen.certificate.problem is not None:
+            return chosen.certificate
+        self._remember(seen, lambda: chosen.certificate.fingerprint)
         return self._taken(chosen.certificate, address)
+
+    def _keep(self, one: certs.Inspected, address: str) -> None:
+        """Import a certificate, cut down to one address, if it is of any use and none of ours."""
+        fingerprint = one.certificate.fingerprint
+        if one.certificate.problem in _TELLS_WHO_SIGNED and not self.is_role(fingerprint):
+            self._import(certs.only_address(one.content, address), fingerprint)
 
     def _taken(self, inspected: Certificate, address: str) -> Certificate | None:
         """Return what the ring holds now; gpg has the last word on what it took."""
         found = self.judged(inspected.fingerprint)
-        if found is None or not any(certs.same_address(address, one) for one in found.addresses):
+        if found is None or not any(same_address(address, one) for one in found.addresses):
             role = self.is_role(inspected.fingerprint)
             return None if role else Certificate(inspected.fingerprint, (), problem="malformed")
         return found
@@ -222,9 +235,9 @@ class Keyring:
     def _ring_stamp(self) -> tuple[tuple[int, int, int], ...]:
         """Return what changes when anybody writes to the ring."""
         found = []
-        for name in ("pubring.kbx", "pubring.gpg", "pubring.db", "private-keys-v1.d"):
+        for path in self._watched:
             try:
-                stat = (self._home / name).stat()
+                stat = os.stat(path)  # noqa: PTH116 - many times a mail, and a Path costs ten times as much
             except OSError:
                 continue
             found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
@@ -242,15 +255,19 @@ def _in_force(key: RingKey, now: float) -> bool:
 
 def _choose(inspected: Sequence[certs.Inspected], address: str) -> certs.Inspected | None:
     """Return the certificate that names the address, a usable one first."""
-    naming = [
-        one
-        for one in inspected
-        if any(certs.same_address(address, named) for named in one.certificate.addresses)
-    ]
+    naming = _naming(inspected, address)
     hopeless = [one for one in inspected if not one.certificate.fingerprint]
     if not naming:
         return hopeless[0] if len(hopeless) == len(inspected) else None
     return min(naming, key=lambda one: one.certificate.problem is not None)
+
+
+def _naming(inspected: Sequence[certs.Inspected], address: str) -> list[certs.Inspected]:
+    return [
+        one
+        for one in inspected
+        if any(same_address(address, named) for named in one.certificate.addresses)
+    ]
 
 
 def normal(fingerprint: str) -> str:

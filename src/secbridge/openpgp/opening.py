@@ -21,7 +21,7 @@ from secbridge.openpgp.keyring import Keyring
 from secbridge.openpgp.process import Outcome
 from secbridge.openpgp.ring import RingCertificate, RingKey
 from secbridge.openpgp.status import StatusLine
-from secbridge.ports import CannotOpen, Decrypted, Verified
+from secbridge.ports import CannotEncrypt, CannotOpen, Decrypted, Verified
 
 _HEAD = 64 * 1024
 _MOST_SIGNATURE = 1024 * 1024
@@ -73,7 +73,10 @@ class Opener:
 
     def prove(self, role: RingCertificate, key: RingKey) -> None:
         """Open a message of our own to this key; raises Deferral when it does not open."""
-        certificate = self._keyring.narrowed(role.fingerprint, key.fingerprint)
+        try:
+            certificate = self._keyring.narrowed(role.fingerprint, key.fingerprint)
+        except CannotEncrypt:  # it was in the ring a moment ago
+            raise fault(Fault.HOME) from None
         probe = sealing.seal(_PROBE, [certificate], [key.key_id])
         if probe is None:
             self._prove_by_file(key)

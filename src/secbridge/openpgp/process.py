@@ -69,6 +69,13 @@ class Job:
             )  # fmt: skip
             return self._child
 
+    @classmethod
+    def none(cls) -> Job:
+        """Return a job that may start no child: what needs one raises WorkCancelledError."""
+        job = cls()
+        job._killed = True
+        return job
+
     def kill(self) -> None:
         """Kill the child, if there is one, and let no other begin."""
         with self._lock:

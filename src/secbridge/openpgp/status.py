@@ -209,10 +209,12 @@ def decrypted_signatures(lines: Sequence[StatusLine]) -> tuple[SignatureStatus, 
 
 
 def proves_opaque(lines: Sequence[StatusLine], returncode: int) -> bool:
-    """Return whether what gpg wrote is the text of exactly one signed, unencrypted message."""
+    """Return whether what gpg wrote is the text of exactly one unencrypted message.
+
+    It need not be signed at all: packed data that anybody may have made is text, and no more.
+    """
     return (
         count(lines, "PLAINTEXT") == 1
-        and count(lines, "NEWSIG") > 0
         and count(lines, "BEGIN_DECRYPTION", "ENC_TO", "NEED_PASSPHRASE_SYM") == 0
         and not _trouble(lines)
         and _explained(lines, returncode)
@@ -251,11 +253,16 @@ def _data_failure(lines: Sequence[StatusLine], facts: PacketFacts) -> OpenFailur
     return OpenFailure.TOO_COMPLEX if nested else OpenFailure.CORRUPT
 
 
+_NEWER = frozenset({4, 5, 6})
+"""Versions of session key packets after the one that gpg reads; RFC 9580 has 6."""
+
+
 def _unsupported(facts: PacketFacts) -> bool:
+    """Whether it is of a format that gpg cannot know; octets that are no packets are damage."""
     readable = any(version in (2, 3) for version in facts.pkesk_versions)
     if facts.container in (Container.SEIPD2, Container.UNKNOWN):
         return True
-    return bool(facts.pkesk_versions) and not readable
+    return not readable and any(version in _NEWER for version in facts.pkesk_versions)
 
 
 def _spoiled(lines: Sequence[StatusLine]) -> bool:

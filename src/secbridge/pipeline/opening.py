@@ -33,7 +33,7 @@ async def open_mail(raw: bytes, openpgp: OpenPGP, limits: OpeningLimits) -> Mess
     read.  A signature by an unknown key is judged again when the author's own certificate came
     with the mail.  Raises only Deferral, for faults of ours.
     """
-    if b"\n" not in raw and b"\r" in raw:
+    if _has_bare_cr_alone(raw):
         raw = raw.replace(b"\r", b"\n")
     mail = _Mail(raw, limits)
     reading = await mail.read(openpgp)
@@ -43,6 +43,11 @@ async def open_mail(raw: bytes, openpgp: OpenPGP, limits: OpeningLimits) -> Mess
     return mail.message(reading)
 
 
+def _has_bare_cr_alone(raw: bytes) -> bool:
+    """Return whether bare CR ends its lines; SMTP adds a CRLF behind the last one."""
+    return raw.find(b"\n") in {-1, len(raw) - 1} and raw.find(b"\r", 0, len(raw) - 2) >= 0
+
+
 async def _import_certificates(mail: _Mail, reading: Reading, openpgp: OpenPGP) -> bool:
     """Offer the certificates that came along to the ring; True when it took one of the author's."""
     author = mail.authors.single
@@ -50,8 +55,9 @@ async def _import_certificates(mail: _Mail, reading: Reading, openpgp: OpenPGP) 
         return False
     taken = False
     for found in reading.found_certificates:
-        certificate = await openpgp.import_certificate(found.content, address=author)
-        taken = taken or (certificate is not None and certificate.problem is None)
+        offered = await openpgp.import_certificate(found.content, address=author)
+        if offered is not None and offered.fingerprint and not taken:
+            taken = await openpgp.certificate(offered.fingerprint) is not None
     return taken
 
 

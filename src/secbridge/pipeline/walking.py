@@ -11,9 +11,9 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from secbridge.mail import parse, protected
-from secbridge.mail.armor import ArmorBlock, OpenPGPKind, blocks
+from secbridge.mail.armor import ArmorBlock, OpenPGPKind, all_blocks, blocks, unquoted
 from secbridge.mail.headers import split_header, unstructured
-from secbridge.mail.packets import sniff
+from secbridge.mail.packets import holds_packets, sniff
 from secbridge.mail.reading import Reading, Sense, unsaid
 from secbridge.mail.slices import (
     Budget,
@@ -139,14 +139,20 @@ class Reader:
                 case Role.SIGNATURE:
                     pass
                 case Role.CIPHERTEXT:
-                    content = parse.decoded(data, child)
-                    await self._ciphertext(content, child, place.inside(), LayerForm.PGP_MIME)
+                    await self._wrapped(parse.decoded(data, child), child, place.inside())
                 case Role.CONTROL:
                     self._control(child, place)
                 case _:
                     await self.read(child, place.inside())
         if structure.lacks_ciphertext(part, found) and not self._found_ciphertext(layers):
             self.reading.add_shut(LayerForm.PGP_MIME, place.depth, OpenFailure.CORRUPT)
+
+    async def _wrapped(self, content: bytes, part: Part, place: Place) -> None:
+        """Read what a multipart/encrypted holds; some programs put there what is only signed."""
+        if sniff(content[:_SNIFFED]) is OpenPGPKind.SIGNED_MESSAGE:
+            await self._signed_payload(content, part, place, LayerForm.PGP_MIME)
+        else:
+            await self._ciphertext(content, part, place, LayerForm.PGP_MIME)
 
     def _found_ciphertext(self, since: int) -> bool:
         return any(layer.kind is LayerKind.ENCRYPTED for layer in self.reading.layers[since:])
@@ -290,25 +296,36 @@ class Reader:
         """Read a text, opening and judging each armored block where it stands."""
         charset = charset or parse.charset_of(part)
         spoken = 0
-        for block in blocks(content) if _ARMOR in content else ():
+        for block in all_blocks(content) if _ARMOR in content else ():
             self._blocks_left -= 1
             if self._blocks_left < 0:
                 self.reading.too_complex()
                 self.reading.add_shut(LayerForm.INLINE, place.depth, OpenFailure.TOO_COMPLEX)
                 break
-            kind = _kind_of_block(content, block)
+            armored = content[block.start : block.end]
+            kind = _kind_of_block(armored, block)
             if kind is OpenPGPKind.PUBLIC_KEY:
-                self._certificate(content[block.start : block.end], place)
+                self._certificate(armored, place)
+            if block.quoted:
+                armored = unquoted(armored)
+                if not await self._opens(armored, place):
+                    continue
             if kind not in _ACTED_ON:
                 continue
             self._speak(content[spoken : block.start], part, charset, place)
             spoken = block.end
-            armored = content[block.start : block.end]
             if kind is OpenPGPKind.MESSAGE:
                 await self._ciphertext(armored, part, place, LayerForm.INLINE)
             else:
                 await self._signed_text(armored, part, charset, place)
         self._speak(content[spoken:] if spoken else content, part, charset, place)
+
+    async def _opens(self, quoted: bytes, place: Place) -> bool:
+        """Whether a ciphertext that somebody quotes is for us; else it is a quotation, and text."""
+        left = self._plaintext_left
+        opens = isinstance(await self._decrypt(quoted, place), Decrypted)
+        self._plaintext_left = left
+        return opens
 
     def _speak(self, content: bytes, part: Part, charset: str | None, place: Place) -> None:
         """Add the words of a text; of a huge one the beginning, and all of it as a file."""
@@ -401,6 +418,9 @@ class Reader:
         if is_entity(content):
             within = replace(place, data=content, level=place.level + 1)
             root = slice_entity(content, self.budget, depth=within.level)
+            if form is LayerForm.PGP_MIME and place.opened and not place.attached:
+                subject = protected.subject_of(content, root, self._limits)
+                self.reading.hidden_subject = self.reading.hidden_subject or subject
             await self.read(root, within)
         elif form is LayerForm.ATTACHMENT:
             await self._opened_file(content, part, place)
@@ -516,11 +536,16 @@ def _deeper(place: Place, signed: bool) -> Place:
     return replace(place, depth=place.depth + 1) if signed else place
 
 
-def _kind_of_block(content: bytes, block: ArmorBlock) -> OpenPGPKind:
-    """Return what an armored block is; of messages only the packets tell which are encrypted."""
-    if block.kind is not OpenPGPKind.MESSAGE:
+def _kind_of_block(armored: bytes, block: ArmorBlock) -> OpenPGPKind | None:
+    """Return what an armored block is; of messages only the packets tell which are encrypted.
+
+    None is a line of armor that somebody writes about, with words behind it and no end.
+    """
+    if block.kind is not OpenPGPKind.MESSAGE or block.quoted:
         return block.kind
-    found = sniff(content[block.start : min(block.end, block.start + _SNIFFED)])
+    if not block.complete and not holds_packets(armored[:_SNIFFED]):
+        return None
+    found = sniff(armored[:_SNIFFED])
     return OpenPGPKind.SIGNED_MESSAGE if found is OpenPGPKind.SIGNED_MESSAGE else block.kind
 
 

@@ -20,13 +20,14 @@ RULES: dict[str, str] = {
     "thread.token": "It was sent to the address of a case.",
     "thread.references": "It answers a mail that we sent, by Message-ID.",
     "bounce.delivery-status": "It is a delivery status notification that could be read (RFC 3464).",
-    "bounce.null-reverse-path": "It has the null reverse-path.",
+    "bounce.null-reverse-path": "It has the null reverse-path, or a mail system's own address.",
     "bounce.multipart-report": "It is a multipart/report (RFC 6522).",
     "bounce.failed-recipients": "It names failed recipients in its header.",
     "bounce.daemon-author": "A mail system wrote it.",
     "bounce.our-bounce-address": "It came to the envelope sender of a mail of ours.",
     "auto-reply.auto-submitted": "It says of itself that it is an automatic reply (RFC 3834).",
     "auto-reply.header": "It bears the mark of an autoresponder.",
+    "auto-reply.receipt": "It says that somebody has seen a mail (RFC 8098).",
     "spam.mta-flag": "The mail system in front of us marked it as spam.",
     "spam.overruled": "It was marked as spam, but is encrypted, signed or part of a thread.",
     "encrypted.to-us": "It was encrypted to us and could be opened.",
@@ -155,12 +156,13 @@ def _bounce(message: Message, reverse_path: str, target: Target) -> tuple[str, .
         return ("bounce.delivery-status",)
     fields = message.headers.fields
     of_systems = {
-        "bounce.multipart-report": _media_type(message) == "multipart/report",
+        "bounce.multipart-report": _media_type(message) == "multipart/report"
+        and not _is_receipt(message),
         "bounce.failed-recipients": "x-failed-recipients" in fields,
-        "bounce.daemon-author": _is_daemon(message.author),
+        "bounce.daemon-author": _has_daemon_as_author(message),
     }
     of_envelopes = {
-        "bounce.null-reverse-path": reverse_path in {"", "<>"},
+        "bounce.null-reverse-path": reverse_path in {"", "<>"} or _is_daemon(reverse_path),
         "bounce.our-bounce-address": target.outgoing is not None,
     }
     found = tuple(sign for sign, seen in (of_systems | of_envelopes).items() if seen)
@@ -177,15 +179,35 @@ def _auto_reply(message: Message) -> tuple[str, ...]:
     marks = ("x-autoreply", "x-autorespond", "x-autoresponder")
     if any(name in fields for name in marks) or "auto_reply" in precedence:
         return ("auto-reply.header",)
-    return ()
+    return ("auto-reply.receipt",) if _is_receipt(message) else ()
+
+
+def _is_receipt(message: Message) -> bool:
+    """Whether it is a disposition notification; some are sent with the null reverse-path."""
+    content_type = message.headers.first("content-type") or ""
+    return content_type.replace(" ", "").lower().startswith(_RECEIPT)
+
+
+_RECEIPT = "multipart/report;report-type=disposition-notification"
 
 
 def _media_type(message: Message) -> str:
     return (message.headers.first("content-type") or "").partition(";")[0].strip().lower()
 
 
-def _is_daemon(author: str | None) -> bool:
-    return (author or "").rpartition("@")[0].lower() in {"mailer-daemon", "mailerdaemon"}
+_DAEMONS = frozenset({"mailer-daemon", "mailerdaemon"})
+
+
+def _has_daemon_as_author(message: Message) -> bool:
+    """Whether a mail system wrote it: the postmaster counts, and a name without any domain."""
+    if message.author is not None:
+        return _is_daemon(message.author) or message.author.lower().startswith("postmaster@")
+    written = (message.headers.first("from") or "").lower()
+    return "@" not in written and any(name in written for name in _DAEMONS)
+
+
+def _is_daemon(address: str) -> bool:
+    return address.rpartition("@")[0].lower() in _DAEMONS
 
 
 # ── Signs of a report ────────────────────────────────────────────────────────────────────────────
