@@ -131,7 +131,7 @@ class RunningDaemon:
             self._told.notify_all()
 
     def wait_for(self, event: str, *, count: int = 1, **facts: Any) -> Event:
-        """Wait until the log has told an event with these facts ``count`` times; return the last."""
+        """Wait until the log told an event with these facts ``count`` times; return the last."""
 
         def found() -> list[Event]:
             return [

@@ -22,10 +22,12 @@ def read_secret(path: Path, *, setting: str, file: str = "the configuration") ->
         mode = path.stat().st_mode
         content = path.read_bytes() if path.stat().st_size <= MAX_SECRET else b""
     except OSError as exc:
+        # What is no file may be the secret itself, written into the wrong option.
+        named = f"its file {path}" if isinstance(exc, PermissionError) else "the file that it names"
         raise ConfigError(
             file,
             setting,
-            f"its file {path} cannot be read ({exc.strerror})",
+            f"{named} cannot be read ({exc.strerror})",
             "make it readable for the user that runs secbridge, and for nobody else",
         ) from None
     if mode & 0o007:

@@ -17,6 +17,7 @@ from secbridge.ports import OwnMail
 from secbridge.store import ids, journal
 from secbridge.store.database import Transaction
 from secbridge.store.moves import route_of, route_text
+from secbridge.store.prepared import Prepared, driver_of
 from secbridge.store.room import StoreRoom
 from secbridge.store.schema import case_years, cases, deliveries, key_bindings, outgoing
 
@@ -27,37 +28,54 @@ _BOUND = (key_bindings.c.address, key_bindings.c.fingerprint, key_bindings.c.sou
 _SELECT = select(*cases.c, *_BOUND, key_bindings.c.bound_at).outerjoin(
     key_bindings, key_bindings.c.case_id == cases.c.id
 )
-_GET = _SELECT.where(cases.c.id == bindparam("wanted"))
-_OF_ROUTE = _SELECT.where(
-    cases.c.mail_id == bindparam("mail"),
-    cases.c.tracker == bindparam("on_tracker"),
-    cases.c.project == bindparam("in_project"),
+_GET = Prepared(_SELECT.where(cases.c.id == bindparam("wanted")))
+_OF_ROUTE = Prepared(
+    _SELECT.where(
+        cases.c.mail_id == bindparam("mail"),
+        cases.c.tracker == bindparam("on_tracker"),
+        cases.c.project == bindparam("in_project"),
+    )
 )
 _OF_ALIAS = (cases.c.alias == bindparam("for_alias")) | (
     select(deliveries.c.id)
     .where(deliveries.c.case_id == cases.c.id, deliveries.c.alias == bindparam("for_alias"))
     .exists()
 )
-_BY_TOKEN = _SELECT.where(cases.c.token == bindparam("wanted"), _OF_ALIAS)
+_BY_TOKEN = Prepared(_SELECT.where(cases.c.token == bindparam("wanted"), _OF_ALIAS))
 _BY_MESSAGE_IDS = (
     _SELECT.join(outgoing, outgoing.c.case_id == cases.c.id)
     .where(outgoing.c.message_id.in_(bindparam("wanted", expanding=True)), _OF_ALIAS)
     .order_by(outgoing.c.id.desc())
     .limit(1)
 )
-_LINKED = (
+_LINKED = Prepared(
     select(cases.c.id)
     .where(cases.c.mail_id == bindparam("mail"), cases.c.id != bindparam("itself"))
     .order_by(cases.c.opened_at, cases.c.id)
 )
-_MAIL_OF = select(deliveries.c.mail_id).where(deliveries.c.id == bindparam("wanted"))
-_INSERT = insert(cases)
-_NEXT_NUMBER = (
+_MAIL_OF = Prepared(select(deliveries.c.mail_id).where(deliveries.c.id == bindparam("wanted")))
+_INSERT = Prepared(
+    insert(cases),
+    "id",
+    "mail_id",
+    "token",
+    "marker",
+    "alias",
+    "tracker",
+    "project",
+    "route",
+    "reporter",
+    "must_encrypt",
+    "opened_at",
+)
+_NEXT_NUMBER = Prepared(
     insert(case_years)
     .on_conflict_do_update(index_elements=["year"], set_={"last": case_years.c.last + 1})
-    .returning(case_years.c.last)
+    .returning(case_years.c.last),
+    "year",
+    "last",
 )
-_JOIN = (
+_JOIN = Prepared(
     update(deliveries)
     .where(deliveries.c.id == bindparam("wanted"))
     .values(case_id=bindparam("new_case"))
@@ -68,7 +86,7 @@ _ENCRYPT = (
     .values(must_encrypt=True)
 )
 _BIND = insert(key_bindings).on_conflict_do_nothing(index_elements=["case_id"])
-_KEY_FOR = (
+_KEY_FOR = Prepared(
     select(*_BOUND, key_bindings.c.bound_at)
     .where(
         key_bindings.c.alias == bindparam("for_alias"),
@@ -77,9 +95,9 @@ _KEY_FOR = (
     .order_by(key_bindings.c.id.desc())
     .limit(1)
 )
-_OWN = (
+_OWN = Prepared(
     select(outgoing.c.case_id, outgoing.c.step, outgoing.c.body_hash)
-    .where(outgoing.c.message_id.in_(bindparam("wanted", expanding=True)))
+    .where(outgoing.c.message_id.in_((bindparam("bare"), bindparam("bracketed"))))
     .order_by(outgoing.c.id)
     .limit(1)
 )
@@ -97,13 +115,13 @@ class _Opening:
 
     def __call__(self, transaction: Transaction) -> Case:
         """Return the case of the delivery's mail on this route."""
-        connection = transaction.connection
-        mail_id = connection.execute(_MAIL_OF, {"wanted": self.delivery_id}).scalar()
+        driver = transaction.driver
+        mail_id = _MAIL_OF.scalar(driver, {"wanted": self.delivery_id})
         if mail_id is None:
             raise IllegalMove("there is no such delivery")
         case_id = self._found(transaction, mail_id) or self._opened(transaction, mail_id)
-        connection.execute(_JOIN, {"wanted": self.delivery_id, "new_case": case_id})
-        return _required(connection, case_id)
+        _JOIN.run(driver, {"wanted": self.delivery_id, "new_case": case_id})
+        return _required(transaction.connection, case_id)
 
     def _found(self, transaction: Transaction, mail_id: int) -> str | None:
         wanted = {
@@ -111,7 +129,7 @@ class _Opening:
             "on_tracker": self.route.tracker,
             "in_project": self.route.project,
         }
-        row = transaction.connection.execute(_OF_ROUTE, wanted).one_or_none()
+        row = _OF_ROUTE.one(transaction.driver, wanted)
         if row is None:
             return None
         if self.must_encrypt:
@@ -122,9 +140,9 @@ class _Opening:
     def _opened(self, transaction: Transaction, mail_id: int) -> str:
         year = self.now.year
         first = {"year": year, "last": 1}
-        number = transaction.connection.execute(_NEXT_NUMBER, first).scalar_one()
+        number = _NEXT_NUMBER.scalar(transaction.driver, first)
         case_id = f"SB-{year}-{number:04d}"
-        transaction.connection.execute(_INSERT, self._row(case_id, mail_id))
+        _INSERT.run(transaction.driver, self._row(case_id, mail_id))
         facts: journal.Facts = {
             "delivery": self.delivery_id,
             "tracker": self.route.tracker,
@@ -166,11 +184,11 @@ class CasesRoom(StoreRoom):
 
     async def get_case(self, case_id: str) -> Case | None:
         """Return a case by its id, or None."""
-        return await self._db.read(lambda c: _case(c, _GET, wanted=case_id))
+        return await self._db.look(lambda c: _case(c, _GET, wanted=case_id))
 
     async def case_by_token(self, alias: str, token: str) -> Case | None:
         """Return the case whose address token this is, or None."""
-        return await self._db.read(lambda c: _case(c, _BY_TOKEN, for_alias=alias, wanted=token))
+        return await self._db.look(lambda c: _case(c, _BY_TOKEN, for_alias=alias, wanted=token))
 
     async def case_by_message_ids(self, alias: str, message_ids: Sequence[str]) -> Case | None:
         """Return the case for which we issued one of these Message-IDs, or None.
@@ -184,8 +202,9 @@ class CasesRoom(StoreRoom):
 
     async def own_mail(self, message_id: str) -> OwnMail | None:
         """Return what we sent under this Message-ID, or None."""
-        wanted = {"wanted": _with_and_without_brackets([message_id])}
-        row = await self._db.read(lambda c: c.execute(_OWN, wanted).one_or_none())
+        bare = message_id.strip().strip("<>")
+        wanted = {"bare": bare, "bracketed": f"<{bare}>"}
+        row = await self._db.look(lambda c: _OWN.one(driver_of(c), wanted))
         return None if row is None else OwnMail(row.case_id, row.step, row.body_hash)
 
     async def require_encryption(self, case_id: str) -> None:
@@ -218,7 +237,7 @@ class CasesRoom(StoreRoom):
     async def key_for(self, alias: str, address: str) -> KeyBinding | None:
         """Return the newest binding of this address under this alias, or None."""
         wanted = {"for_alias": alias, "wanted": _address(address)}
-        row = await self._db.read(lambda c: c.execute(_KEY_FOR, wanted).one_or_none())
+        row = await self._db.look(lambda c: _KEY_FOR.one(driver_of(c), wanted))
         return None if row is None else _binding(row)
 
     async def note(self, case_id: str, event: str, facts: dict[str, str | int]) -> None:
@@ -240,10 +259,13 @@ def _required(connection: Connection, case_id: str) -> Case:
 
 
 def _case(connection: Connection, statement: Any, **wanted: Any) -> Case | None:
-    row = connection.execute(statement, wanted).one_or_none()
+    if isinstance(statement, Prepared):
+        row = statement.one(driver_of(connection), wanted)
+    else:
+        row = connection.execute(statement, wanted).one_or_none()
     if row is None:
         return None
-    others = connection.execute(_LINKED, {"mail": row.mail_id, "itself": row.id})
+    others = _LINKED.all(driver_of(connection), {"mail": row.mail_id, "itself": row.id})
     route = route_of(row.route)
     return Case(
         id=row.id,
@@ -255,7 +277,7 @@ def _case(connection: Connection, statement: Any, **wanted: Any) -> Case | None:
         opened_at=row.opened_at,
         issue=_issue(row, route),
         key=None if row.fingerprint is None else _binding(row),
-        linked=tuple(others.scalars()),
+        linked=tuple(other.id for other in others),
     )
 
 

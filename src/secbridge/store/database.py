@@ -8,7 +8,8 @@ its own, so that one mail that does not fit takes no neighbour with it; jobs tou
 database, which is why they can be run again.
 
 Two threads read, each on a connection that cannot write; in WAL mode they see the last commit and
-are never blocked by the writer.
+are never blocked by the writer.  What a few pages answer is looked up in the caller's own thread:
+to hand it to another costs several times what it takes.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from secbridge import maillog
 from secbridge.errors import StoreBusy
 from secbridge.store import faults
+from secbridge.store.prepared import driver_of
 
 T = TypeVar("T")
 
@@ -96,6 +98,7 @@ class Database:
         self._queue: SimpleQueue[_Task | None] = SimpleQueue()
         self._writing = writing_engine(path, busy_timeout=busy_timeout, begin=None)
         self._reading = _reading_engine(path, busy_timeout=busy_timeout)
+        self._looking = _Looking(path)
         self._readers = ThreadPoolExecutor(READERS, "secbridge-reader")
         self._writer = Thread(target=self._serve, name="secbridge-writer", daemon=True)
         self._ready: Future[None] = Future()
@@ -119,6 +122,7 @@ class Database:
         await asyncio.to_thread(self._readers.shutdown)
         if self._watching is not None:
             self._watching.close()
+        self._looking.close()
         self._reading.dispose()
         self._writing.dispose()
 
@@ -141,6 +145,18 @@ class Database:
             raise faults.broken("store-closed")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._query, query)
+
+    async def look(self, query: Query[T]) -> T:
+        """Run a query that a few pages answer, here and now.  Raises StoreBusy.
+
+        Where it would have to wait (another process recovers the file) it waits in a thread.
+        """
+        if self._closed:
+            raise faults.broken("store-closed")
+        try:
+            return self._looking.run(query)
+        except (SQLAlchemyError, sqlite3.Error):
+            return await self.read(query)  # it says what is wrong, or succeeds
 
     async def changed_elsewhere(self) -> bool:
         """Return whether anybody has committed since this was last asked (PRAGMA data_version).
@@ -198,7 +214,7 @@ class Database:
     @contextmanager
     def _committing(self, connection: Connection) -> Iterator[Transaction]:
         """Begin, and commit at the end, or leave nothing."""
-        driver = _driver(connection)
+        driver = driver_of(connection)
         try:
             driver.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as exc:
@@ -291,11 +307,41 @@ def _settle_here(tasks: list[_Task]) -> None:
         task.settle()
 
 
-def _driver(connection: Connection) -> sqlite3.Connection:
-    driver = connection.connection.driver_connection
-    if not isinstance(driver, sqlite3.Connection):  # pragma: no cover - there is one driver
-        raise TypeError("the store speaks to sqlite3 alone")
-    return driver
+class _Looking:
+    """One connection for point queries, which waits for nobody; opened by the first one.
+
+    Core is told of one transaction that never ends; BEGIN and COMMIT are written here, so that each
+    query sees one snapshot.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._engine = create_engine(
+            "sqlite://",
+            creator=lambda: connect_raw(path, "ro", timedelta(), ("PRAGMA query_only=ON",)),
+            poolclass=NullPool,
+            hide_parameters=True,
+        )
+        self._lock = Lock()
+        self._connection: Connection | None = None
+
+    def run(self, query: Query[T]) -> T:
+        """Run a query.  Raises SQLAlchemyError or sqlite3.Error."""
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+                self._connection.begin()
+            driver = driver_of(self._connection)
+            driver.execute("BEGIN")
+            try:
+                return query(self._connection)
+            finally:
+                driver.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+        self._engine.dispose()
 
 
 # ── Engines ──────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, exists, func, select, update
@@ -12,13 +13,14 @@ from secbridge.errors import Refusal
 from secbridge.model.delivery import Delivery, Move, State
 from secbridge.store import journal, moves, queue
 from secbridge.store.database import Transaction
+from secbridge.store.prepared import Prepared, driver_of
 from secbridge.store.room import StoreRoom
 from secbridge.store.schema import deliveries, mails
 from secbridge.store.spool import raw
 
 _DUE_NOW = deliveries.c.due_at <= bindparam("now")
-_ANY_DUE = select(exists().where(_DUE_NOW))
-_DUE = (
+_ANY_DUE = Prepared(select(exists().where(_DUE_NOW)))
+_DUE = Prepared(
     moves.SELECT.where(_DUE_NOW)
     .order_by(deliveries.c.due_at, deliveries.c.id)
     .limit(bindparam("most"))
@@ -46,8 +48,8 @@ _FREE = (
     .where(deliveries.c.owner == bindparam("mine"))
     .values(owner=None, due_at=bindparam("now"))
 )
-_MAIL_OF = (
-    select(mails.c.id, mails.c.purged_at)
+_MAIL_OF = Prepared(
+    select(mails.c.id, mails.c.purged_at, mails.c.size)
     .join(deliveries, deliveries.c.mail_id == mails.c.id)
     .where(deliveries.c.id == bindparam("wanted"))
 )
@@ -61,6 +63,8 @@ _PURGEABLE = (
     .limit(bindparam("most"))
 )
 _PURGED = update(mails).where(mails.c.id == bindparam("mail")).values(purged_at=bindparam("now"))
+_SMALL = 1 << 16
+"""Octets of a mail up to which reading it is as short as any look."""
 _AT_ONCE = 100
 """Mails purged in one commit, so that no accept waits long behind it."""
 
@@ -71,13 +75,13 @@ class DeliveriesRoom(StoreRoom):
     async def claim(self, now: datetime, *, limit: int, lease: timedelta) -> Sequence[Delivery]:
         """Lease up to ``limit`` deliveries that have something to do now, oldest first."""
         self._delivery_bell.clear()
-        if not await self._db.read(lambda c: c.execute(_ANY_DUE, {"now": now}).scalar()):
+        if not await self._db.look(lambda c: _ANY_DUE.scalar(driver_of(c), {"now": now})):
             return ()
         owner = self._owner
 
         def lease_due(transaction: Transaction) -> list[Delivery]:
             wanted = {"now": now, "most": limit}
-            rows = transaction.connection.execute(_DUE, wanted).all()
+            rows = _DUE.all(transaction.driver, wanted)
             leased = [
                 moves.Recording(transaction, row, now).lease(owner, now + lease) for row in rows
             ]
@@ -121,15 +125,18 @@ class DeliveriesRoom(StoreRoom):
         Raises Refusal when there is no such delivery or its bytes went after the retention time.
         """
 
-        def query(connection: Connection) -> bytes:
-            mail = connection.execute(_MAIL_OF, {"wanted": delivery_id}).one_or_none()
+        def query(connection: Connection, *, at_most: int | None = None) -> bytes | None:
+            mail = _MAIL_OF.one(driver_of(connection), {"wanted": delivery_id})
             if mail is None:
                 raise Refusal("no-such-delivery", "There is no delivery with this id.")
             if mail.purged_at is not None:
                 raise Refusal("mail-purged", "The raw mail was deleted after its retention time.")
-            return raw.read(connection, mail.id)
+            return None if at_most and mail.size > at_most else raw.read(connection, mail.id)
 
-        return await self._db.read(query)
+        found = await self._db.look(partial(query, at_most=_SMALL))
+        if found is None:
+            found = await self._db.read(query)
+        return found or b""
 
     async def record(self, delivery_id: str, *moves_made: Move) -> Delivery:
         """Apply moves by the table, with all that belongs to them, in one commit.
@@ -137,8 +144,14 @@ class DeliveriesRoom(StoreRoom):
         Raises IllegalMove, also for a delivery that does not exist; then nothing changed.
         """
         now = self._clock.now()
-        delivery = await self._db.write(lambda t: moves.record(t, delivery_id, moves_made, now))
-        self._signal()
+        recorded = await self._db.write(
+            lambda t: moves.record_and_tell(t, delivery_id, moves_made, now)
+        )
+        delivery, is_free = recorded
+        if is_free:
+            self._delivery_bell.set()
+        if delivery.state is State.ANSWERED:
+            self._outgoing_bell.set()
         return delivery
 
     async def next_due(self) -> datetime | None:

@@ -16,6 +16,7 @@ from secbridge.ports import LocalAttachment, LocalComment, LocalIssue
 from secbridge.store import journal
 from secbridge.store.blobs import Blobs
 from secbridge.store.database import Transaction
+from secbridge.store.prepared import Prepared, driver_of
 from secbridge.store.room import StoreRoom
 from secbridge.store.schema import (
     local_attachment_chunks,
@@ -27,10 +28,23 @@ from secbridge.store.schema import (
 sealed_files = Blobs(local_attachment_chunks)
 
 _SELECT = select(local_issues)
-_BY_MARKER = _SELECT.where(local_issues.c.marker == bindparam("wanted"))
-_BY_NUMBER = _SELECT.where(local_issues.c.number == bindparam("wanted"))
-_INSERT = insert(local_issues).returning(local_issues.c.number)
-_TELL = (
+_BY_MARKER = Prepared(_SELECT.where(local_issues.c.marker == bindparam("wanted")))
+_BY_NUMBER = Prepared(_SELECT.where(local_issues.c.number == bindparam("wanted")))
+_INSERT = Prepared(
+    insert(local_issues).returning(local_issues.c.number),
+    "project",
+    "marker",
+    "title",
+    "sealed_body",
+    "confidential",
+    "open",
+    "labels",
+    "assignees",
+    "due",
+    "created_at",
+    "updated_at",
+)
+_TELL = Prepared(
     update(local_issues)
     .where(local_issues.c.number == bindparam("wanted"))
     .values(sealed_body=bindparam("new_body"), updated_at=bindparam("now"))
@@ -63,7 +77,7 @@ _COMMENTS = (
     .order_by(local_comments.c.id)
 )
 _INSERT_FILE = insert(local_attachments).returning(local_attachments.c.id)
-_FILES = (
+_FILES = Prepared(
     select(local_attachments)
     .where(local_attachments.c.number == bindparam("wanted"))
     .order_by(local_attachments.c.id)
@@ -105,7 +119,7 @@ class LocalIssuesRoom(StoreRoom):
             connection = transaction.connection
             if (found := _found(connection, _BY_MARKER, marker)) is not None:
                 return found
-            number: int = connection.execute(_INSERT, row).scalar_one()
+            number = int(_INSERT.scalar(transaction.driver, row) or 0)
             facts: journal.Facts = {"marker": marker, "size": len(sealed_body)}
             _journal(transaction, now, number, "created", facts)
             return _required(connection, number)
@@ -114,11 +128,11 @@ class LocalIssuesRoom(StoreRoom):
 
     async def find_issue(self, marker: str) -> LocalIssue | None:
         """Return the issue with this marker, or None."""
-        return await self._db.read(lambda c: _found(c, _BY_MARKER, marker))
+        return await self._db.look(lambda c: _found(c, _BY_MARKER, marker))
 
     async def read_issue(self, number: int) -> LocalIssue | None:
         """Return an issue, or None."""
-        return await self._db.read(lambda c: _found(c, _BY_NUMBER, number))
+        return await self._db.look(lambda c: _found(c, _BY_NUMBER, number))
 
     async def tell_issue(
         self, number: int, sealed_body: bytes, attachments: Sequence[LocalAttachment], now: datetime
@@ -133,7 +147,7 @@ class LocalIssuesRoom(StoreRoom):
             connection = transaction.connection
             _required(connection, number)
             wanted = {"wanted": number, "new_body": sealed_body, "now": now}
-            connection.execute(_TELL, wanted)
+            _TELL.run(transaction.driver, wanted)
             _forget_files(connection, number)
             for attachment in attachments:
                 _keep_file(transaction, number, attachment)
@@ -204,7 +218,7 @@ class LocalIssuesRoom(StoreRoom):
         """Return the attachments of an issue, in the order in which they were told."""
         wanted = {"wanted": number}
         return await self._db.read(
-            lambda c: [_file(c, row) for row in c.execute(_FILES, wanted).all()]
+            lambda c: [_file(c, row) for row in _FILES.all(driver_of(c), wanted)]
         )
 
 
@@ -215,8 +229,8 @@ def _required(connection: Connection, number: int) -> LocalIssue:
     return issue
 
 
-def _found(connection: Connection, statement: Any, wanted: str | int) -> LocalIssue | None:
-    row = connection.execute(statement, {"wanted": wanted}).one_or_none()
+def _found(connection: Connection, statement: Prepared, wanted: str | int) -> LocalIssue | None:
+    row = statement.one(driver_of(connection), {"wanted": wanted})
     return None if row is None else _issue(row)
 
 
@@ -254,7 +268,7 @@ def _journal(
 
 
 def _forget_files(connection: Connection, number: int) -> None:
-    for row in connection.execute(_FILES, {"wanted": number}).all():
+    for row in _FILES.all(driver_of(connection), {"wanted": number}):
         sealed_files.delete(connection, row.id)
         connection.execute(_FORGET_FILE, {"wanted": row.id})
 

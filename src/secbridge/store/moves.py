@@ -39,6 +39,7 @@ from secbridge.model.message import Protection
 from secbridge.rules.lifecycle import WORKING, after
 from secbridge.store import journal, queue
 from secbridge.store.database import Transaction
+from secbridge.store.prepared import Prepared
 from secbridge.store.schema import cases, deliveries, mails
 
 RELEASED = "released-by-operator"
@@ -47,7 +48,7 @@ RELEASED = "released-by-operator"
 SELECT = select(*deliveries.c, mails.c.size).join(mails, deliveries.c.mail_id == mails.c.id)
 """Rows from which ``delivery_of`` makes a Delivery."""
 
-_GET = SELECT.where(deliveries.c.id == bindparam("wanted"))
+_GET = Prepared(SELECT.where(deliveries.c.id == bindparam("wanted")))
 _CHANGING = (
     "state",
     "resume",
@@ -66,12 +67,12 @@ _CHANGING = (
     "due_at",
     "owner",
 )
-_UPDATE = (
+_UPDATE = Prepared(
     update(deliveries)
     .where(deliveries.c.id == bindparam("wanted"))
     .values({name: bindparam(f"new_{name}") for name in _CHANGING})
 )
-_SET_ISSUE = (
+_SET_ISSUE = Prepared(
     update(cases)
     .where(cases.c.id == bindparam("wanted"))
     .values(
@@ -87,10 +88,18 @@ def record(
     transaction: Transaction, delivery_id: str, moves: tuple[Move, ...], now: datetime
 ) -> Delivery:
     """Apply moves to a delivery and return it.  Raises IllegalMove; the caller rolls back."""
-    row = transaction.connection.execute(_GET, {"wanted": delivery_id}).one_or_none()
+    return record_and_tell(transaction, delivery_id, moves, now)[0]
+
+
+def record_and_tell(
+    transaction: Transaction, delivery_id: str, moves: tuple[Move, ...], now: datetime
+) -> tuple[Delivery, bool]:
+    """Do as ``record``; return also whether the delivery now waits for a hand to claim it."""
+    row = _GET.one(transaction.driver, {"wanted": delivery_id})
     if row is None:
         raise IllegalMove("there is no such delivery")
-    return Recording(transaction, row, now).apply(moves)
+    recording = Recording(transaction, row, now)
+    return recording.apply(moves), recording.is_free
 
 
 class Recording:
@@ -99,7 +108,12 @@ class Recording:
     def __init__(self, transaction: Transaction, row: Any, now: datetime) -> None:
         self._transaction = transaction
         self._now = now
-        self._row: dict[str, Any] = dict(row._mapping)
+        self._row: dict[str, Any] = row._asdict()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it may be claimed, now or later."""
+        return self._row["due_at"] is not None and self._row["owner"] is None
 
     @property
     def _id(self) -> str:
@@ -131,7 +145,7 @@ class Recording:
     def write(self) -> Delivery:
         """Write the row and return the delivery."""
         new = {f"new_{name}": self._row[name] for name in _CHANGING}
-        self._transaction.connection.execute(_UPDATE, {"wanted": self._id, **new})
+        _UPDATE.run(self._transaction.driver, {"wanted": self._id, **new})
         return delivery_of(self._row)
 
     def _move(self, move: Move) -> None:
@@ -217,7 +231,7 @@ class Recording:
             "new_number": issue.number,
             "new_url": issue.url,
         }
-        if self._transaction.connection.execute(_SET_ISSUE, wanted).rowcount != 1:
+        if _SET_ISSUE.run(self._transaction.driver, wanted).rowcount != 1:
             raise IllegalMove("a delivery cannot be filed under a case that does not exist")
         self._row["case_id"] = case_id
 
@@ -235,7 +249,7 @@ class Recording:
         return _verdict_text(replace(verdict, mail_class=MailClass.OTHER, reasons=reasons))
 
     def _has_mail_waiting(self) -> bool:
-        return queue.has_open(self._transaction.connection, self._id)
+        return queue.has_open(self._transaction, self._id)
 
     def _schedule(self) -> None:
         """Say when a worker may come: now, after the wait, when the lease is over, or never."""

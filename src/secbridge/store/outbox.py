@@ -18,6 +18,7 @@ from secbridge.model.delivery import Outgoing, OutgoingState
 from secbridge.model.reply import OutgoingMail, ReplyKind
 from secbridge.store import journal, moves, queue
 from secbridge.store.database import Transaction
+from secbridge.store.prepared import Prepared, driver_of
 from secbridge.store.room import StoreRoom
 from secbridge.store.schema import outgoing
 
@@ -27,8 +28,8 @@ _DUE = (
     .order_by(outgoing.c.due_at, outgoing.c.id)
     .limit(bindparam("most"))
 )
-_ANY_DUE = select(exists(_DUE.limit(1)))
-_CLAIM = (
+_ANY_DUE = Prepared(select(exists().where(outgoing.c.due_at <= bindparam("now"))))
+_CLAIM = Prepared(
     update(outgoing)
     .where(outgoing.c.id.in_(_DUE))
     .values(
@@ -39,8 +40,8 @@ _CLAIM = (
     )
     .returning(*outgoing.c)
 )
-_GET = select(outgoing).where(outgoing.c.id == bindparam("row"))
-_CLOSE = (
+_GET = Prepared(select(outgoing).where(outgoing.c.id == bindparam("row")))
+_CLOSE = Prepared(
     update(outgoing)
     .where(outgoing.c.id == bindparam("row"), outgoing.c.state == OutgoingState.QUEUED.value)
     .values(
@@ -52,7 +53,7 @@ _CLOSE = (
     )
     .returning(*outgoing.c)
 )
-_DEFER = (
+_DEFER = Prepared(
     update(outgoing)
     .where(outgoing.c.id == bindparam("row"), outgoing.c.state == OutgoingState.QUEUED.value)
     .values(
@@ -86,10 +87,10 @@ class OutboxRoom(StoreRoom):
         """Lease rows that are due and add one to ``attempts`` of each, in one commit."""
         self._outgoing_bell.clear()
         wanted = {"now": now, "most": limit}
-        if not await self._db.read(lambda c: c.execute(_ANY_DUE, {"now": now}).scalar()):
+        if not await self._db.look(lambda c: _ANY_DUE.scalar(driver_of(c), {"now": now})):
             return ()
         wanted |= {"new_owner": self._owner, "until": now + lease}
-        rows = await self._db.write(lambda t: t.connection.execute(_CLAIM, wanted).all())
+        rows = await self._db.write(lambda t: _CLAIM.all(t.driver, wanted))
         return sorted(map(_outgoing, rows), key=lambda row: row.id)
 
     async def outgoing_sent(self, outgoing_id: int, status: str) -> bool:
@@ -110,11 +111,9 @@ class OutboxRoom(StoreRoom):
             if changed:
                 _journal(transaction, now, row, f"mail.{state.value}", status)
                 moves.record(transaction, row.delivery_id, (), now)  # the last one finishes it
-            return not queue.has_open(transaction.connection, row.delivery_id)
+            return not queue.has_open(transaction, row.delivery_id)
 
-        finished = await self._db.write(close)
-        self._signal()
-        return finished
+        return await self._db.write(close)  # what has left gives nobody anything to do
 
     async def outgoing_deferred(self, outgoing_id: int, until: datetime, status: str) -> None:
         """Record a passing failure; the attempt had an outcome, so ``attempts`` goes back to 0."""
@@ -127,7 +126,7 @@ class OutboxRoom(StoreRoom):
                 _journal(transaction, now, row, "mail.deferred", status)
 
         await self._db.write(defer)
-        self._signal()
+        self._outgoing_bell.set()
 
     async def find_outgoing(self, delivery_id: str) -> Sequence[Outgoing]:
         """Return the outgoing mails that a delivery caused, oldest first."""
@@ -153,17 +152,18 @@ class OutboxRoom(StoreRoom):
         return await self._rung(self._outgoing_bell, timeout)
 
 
-def _changed(transaction: Transaction, statement: Any, wanted: dict[str, Any]) -> tuple[Any, bool]:
+def _changed(
+    transaction: Transaction, statement: Prepared, wanted: dict[str, Any]
+) -> tuple[Any, bool]:
     """Change a queued row; return the row and whether it changed.  Raises IllegalMove for no row.
 
     A second outcome of a closed row changes nothing: it comes when a lease ran out before the
     relay answered, and what was recorded first stands.
     """
-    connection = transaction.connection
-    row = connection.execute(statement, wanted).one_or_none()
+    row = statement.one(transaction.driver, wanted)
     if row is not None:
         return row, True
-    row = connection.execute(_GET, {"row": wanted["row"]}).one_or_none()
+    row = _GET.one(transaction.driver, {"row": wanted["row"]})
     if row is None:
         raise IllegalMove("there is no such outgoing mail")
     return row, False

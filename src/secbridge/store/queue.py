@@ -7,23 +7,41 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, exists, select, update
+from sqlalchemy import bindparam, case, exists, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from secbridge.model.delivery import OutgoingState
 from secbridge.model.reply import OutgoingMail
 from secbridge.store.database import Transaction
+from secbridge.store.prepared import Prepared
 from secbridge.store.schema import outgoing
 
-_INSERT = (
+_INSERT = Prepared(
     insert(outgoing)
     .on_conflict_do_nothing(index_elements=["message_id", "recipient"])
-    .returning(outgoing.c.id)
+    .returning(outgoing.c.id),
+    "delivery_id",
+    "case_id",
+    "step",
+    "kind",
+    "recipient",
+    "reverse_path",
+    "message_id",
+    "content",
+    "body_hash",
+    "must_encrypt",
+    "encrypted_to",
+    "state",
+    "attempts",
+    "deferrals",
+    "due_at",
 )
-_OPEN = select(
-    exists().where(
-        outgoing.c.delivery_id == bindparam("delivery"),
-        outgoing.c.state == OutgoingState.QUEUED.value,
+_OPEN = Prepared(
+    select(
+        exists().where(
+            outgoing.c.delivery_id == bindparam("delivery"),
+            outgoing.c.state == OutgoingState.QUEUED.value,
+        )
     )
 )
 _RELEASE = (
@@ -47,13 +65,13 @@ def add(
 ) -> int:
     """Queue mails and return how many are new; a row that is there already stays as it is."""
     rows = [_row(delivery_id, mail, now) for mail in mails]
-    added = [transaction.connection.execute(_INSERT, row).scalar() for row in rows]
+    added = [_INSERT.scalar(transaction.driver, row) for row in rows]
     return sum(number is not None for number in added)
 
 
-def has_open(connection: Connection, delivery_id: str) -> bool:
+def has_open(transaction: Transaction, delivery_id: str) -> bool:
     """Return whether a mail of this delivery is still queued."""
-    return bool(connection.execute(_OPEN, {"delivery": delivery_id}).scalar())
+    return bool(_OPEN.scalar(transaction.driver, {"delivery": delivery_id}))
 
 
 def release(transaction: Transaction, owner: str, now: datetime) -> None:

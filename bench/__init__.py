@@ -1,0 +1,1 @@
+"""How fast is secbridge, and how large?  Measured against floors; never asserted."""
