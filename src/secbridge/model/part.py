@@ -26,8 +26,8 @@ class OpeningLimits:
     max_ciphertexts: int = 32
     max_signatures: int = 32
     max_plaintext: int = 64 << 20
-    plaintext_floor: int = 8 << 20
-    plaintext_ratio: int = 20
+    plaintext_floor: int = 4 << 20
+    plaintext_ratio: int = 12
     max_text: int = 1 << 20
     max_html: int = 512 << 10
     more_fields: frozenset[str] = frozenset()

@@ -244,10 +244,10 @@ class OpeningSettings(Section):
         description="Octets that all ciphertexts of a mail may open to together.",
     )
     plaintext_floor: Size = Field(
-        default=8 << 20, description="Octets that any ciphertext may open to, however small it is."
+        default=4 << 20, description="Octets that any ciphertext may open to, however small it is."
     )
     plaintext_ratio: Count = Field(
-        default=20, description="Above the floor, how many times its own size; more is a bomb."
+        default=12, description="Above the floor, how many times its own size; more is a bomb."
     )
     max_text: Size = Field(
         default=1 << 20, description="Octets of a text part that are shown; the rest is attached."
