@@ -104,6 +104,7 @@ async def a_relay(
     implicit: bool = False,
     login: bool = False,
     path: Path | None = None,
+    port: int = 0,
 ) -> AsyncIterator[Relay]:
     """Run a relay on a free port of loopback; ``tls`` offers STARTTLS, or speaks TLS at once.
 
@@ -131,7 +132,7 @@ async def a_relay(
         listener = await loop.create_unix_server(connected, path)
     else:
         spoken = tls if implicit else None
-        listener = await loop.create_server(connected, "127.0.0.1", 0, ssl=spoken)
+        listener = await loop.create_server(connected, "127.0.0.1", port, ssl=spoken)
         relay.port = listener.sockets[0].getsockname()[1]
     try:
         yield relay
@@ -144,13 +145,13 @@ async def a_relay(
 
 
 @contextmanager
-def relay_in_thread() -> Iterator[Relay]:
+def relay_in_thread(port: int = 0) -> Iterator[Relay]:
     """Run a relay in a loop of its own, for tests that are not coroutines."""
     ready: Future[tuple[Relay, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:
         over = asyncio.Event()
-        async with a_relay() as relay:
+        async with a_relay(port=port) as relay:
             ready.set_result((relay, asyncio.get_running_loop(), over))
             await over.wait()
 
