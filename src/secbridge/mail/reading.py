@@ -171,7 +171,6 @@ class Reading:
         outer_subject: str,
         authors: Authors,
         report: DeliveryReport | None,
-        body_hash: str,
     ) -> Message:
         """Return what was read as one value."""
         decryption = structure.decryption(self.layers)
@@ -197,7 +196,6 @@ class Reading:
             ),
             certificates=self.found_certificates,
             report=report,
-            body_hash=body_hash,
             notes=tuple(self.notes),
             error=self.error,
         )

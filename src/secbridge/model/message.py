@@ -209,7 +209,6 @@ class Message:
     attachments: tuple[Attachment, ...]
     certificates: tuple[FoundCertificate, ...] = ()
     report: DeliveryReport | None = None
-    body_hash: str = ""
     notes: tuple[str, ...] = ()
     error: str | None = None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from secbridge.mail.parse import canonical_body_hash
 from secbridge.model.alias import Alias
 from secbridge.model.case import Case, KeyBinding, Verdict
 from secbridge.model.envelope import Target
@@ -56,7 +57,7 @@ class Examiner:
     ) -> Examined:
         """Return the opened mail, its verdict and the case it continues."""
         message = await open_mail(raw, self._openpgp, self._limits)
-        known, case, binding = await self._recall(message, alias, target)
+        known, case, binding = await self._recall(raw, message, alias, target)
         message = with_known_signers(message, binding, asked=self._cases is not None)
         verdict = judge(
             message,
@@ -68,12 +69,12 @@ class Examiner:
         return Examined(message, verdict, case)
 
     async def _recall(
-        self, message: Message, alias: Alias, target: Target
+        self, raw: bytes, message: Message, alias: Alias, target: Target
     ) -> tuple[Known, Case | None, KeyBinding | None]:
         """Return what the store knows: is it our own mail, which thread, which key."""
         if self._cases is None:
             return Known(), None, None
-        if (own := await self._own_case(message)) is not None:
+        if (own := await self._own_case(raw, message)) is not None:
             return Known(own=True, case_id=own.id, thread_must_encrypt=own.must_encrypt), own, None
         case = await self._thread(message, alias, target)
         binding = None
@@ -85,18 +86,20 @@ class Examiner:
         )
         return known, case, binding
 
-    async def _own_case(self, message: Message) -> Case | None:
+    async def _own_case(self, raw: bytes, message: Message) -> Case | None:
         """Return the case of a mail of ours that came back, only if id, HMAC and body all agree."""
         message_id = message.headers.message_id
         if self._cases is None or self._secret is None or message_id is None:
             return None
         sent = await self._cases.own_mail(message_id)
         origin = message.headers.first(identity.ORIGIN_HEADER)
-        if sent is None or origin is None or sent.body_hash != message.body_hash:
+        if sent is None or origin is None:
             return None
         if not identity.verify_origin(
             self._secret, origin, case_id=sent.case_id, step=sent.step, message_id=message_id
         ):
+            return None
+        if sent.body_hash != canonical_body_hash(raw):
             return None
         return await self._cases.get_case(sent.case_id)
 

@@ -97,7 +97,6 @@ class _Mail:
             outer_subject=unstructured(subjects[0]) if subjects else "",
             authors=self.authors,
             report=self._report,
-            body_hash=parse.canonical_body_hash(self._raw),
         )
 
     def _error(self) -> str | None:
