@@ -98,7 +98,8 @@ class Deliveries(Protocol):
         ``Deferred`` adds one to ``deferrals``; ``Filed``, ``Commented``, ``Answered``,
         ``Withheld`` set it to 0.  A final
         ``Finished``/``Deferred``/``Quarantined``/``SetAside`` gives the lease back.  ``Released``
-        makes the recorded verdict's class ``other`` with the added reason ``released-by-operator``.
+        makes the recorded verdict's class ``other`` with the added reason ``released-by-operator``,
+        and lets the mail be answered unless more than its being set aside spoke against it.
         ``Answered`` hands over to the outbox; when none of its mails waits (all were queued for
         another delivery), ``Finished`` is part of the same commit.
         Raises IllegalMove, also for a delivery that does not exist; then nothing changed.

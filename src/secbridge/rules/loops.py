@@ -91,9 +91,12 @@ def is_plain_address(address: str) -> bool:
     """Return whether this is an ASCII dot-atom addr-spec within the limits of RFC 5321.
 
     Nothing else is ever written into a header or an envelope of ours: no quoted local part, no
-    address literal, no comment, no control character.
+    address literal, no comment, no control character, and no hyphen at the beginning, which a relay
+    that pipes into a command might take for an option.
     """
     local = address.rpartition("@")[0]
+    if local.startswith("-"):
+        return False
     return len(address) <= 254 and len(local) <= 64 and bool(_ADDR_SPEC.fullmatch(address))
 
 
@@ -189,7 +192,6 @@ def _precedence(question: Question, wanted: AbstractSet[str]) -> bool:
 
 _CHECKS: tuple[tuple[str, Callable[[Question], bool]], ...] = (
     ("own-mail", _own),
-    ("set-aside", _set_aside),
     ("null-sender", _null_sender),
     ("auto-submitted", _auto_submitted),
     ("list", _list),
@@ -201,5 +203,6 @@ _CHECKS: tuple[tuple[str, Callable[[Question], bool]], ...] = (
     ("mailer-daemon", _mailer_daemon),
     ("robot", _robot),
     ("own-domain-robot", _own_domain_robot),
+    ("set-aside", _set_aside),  # after all that stays true when somebody releases it
     ("not-a-new-case", _not_a_new_case),
 )

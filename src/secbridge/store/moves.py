@@ -245,8 +245,12 @@ class Recording:
         verdict = verdict_of(self._row["verdict"])
         if verdict is None:
             return None
-        reasons = (*verdict.reasons, RELEASED)
-        return _verdict_text(replace(verdict, mail_class=MailClass.OTHER, reasons=reasons))
+        released = replace(
+            verdict, mail_class=MailClass.OTHER, reasons=(*verdict.reasons, RELEASED)
+        )
+        if verdict.reply_refused_because == "set-aside":  # then nothing else spoke against it
+            released = replace(released, may_reply=True, reply_refused_because=None)
+        return _verdict_text(released)
 
     def _has_mail_waiting(self) -> bool:
         return queue.has_open(self._transaction, self._id)
