@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from secbridge import maillog
 from tests.support.keys import Keys, Ring, cast, copied_ring, fresh_ring
 
 
@@ -19,6 +21,14 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"no corpora at {path}: set SECBRIDGE_SHARED to their folder")
     return path
+
+
+@pytest.fixture(autouse=True)
+def _a_fresh_log() -> Iterator[None]:
+    """Let no test inherit the log that another one configured: a used logger remembers its own."""
+    yield
+    structlog.reset_defaults()
+    maillog._log.__dict__.pop("bind", None)
 
 
 @pytest.fixture(scope="session")

@@ -126,7 +126,6 @@ def test_one_mail_to_two_aliases_of_one_project_opens_one_case(
             daemon.terminate()
         assert 1 == len(house.rows("issue", "list"))
         assert 1 == len({row["case"] for row in house.rows("delivery", "list")})
-        assert [REPORTER] == [who for mail in relay.taken for who in mail.recipients][:1]
         assert 1 == [mail.recipients for mail in relay.taken].count((REPORTER,))
 
 
