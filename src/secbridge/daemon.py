@@ -235,10 +235,12 @@ async def _run(settings: Settings, *, listen: bool, work: bool) -> int:
         systemd.ready(f"{len(endpoints)} endpoints, {len(settings.alias)} aliases")
         healthy = await _until_stopped(stopping, loops)
         systemd.stopping()
-        if listener is not None:
-            await listener.drain(settings.daemon.stop_timeout.total_seconds())
-        await _finish(loops, settings.daemon.stop_timeout)
-        await asyncio.gather(*helpers)
+        patience = settings.daemon.stop_timeout
+        async with asyncio.TaskGroup() as ending:
+            ending.create_task(_finish(loops, patience))
+            if listener is not None:
+                ending.create_task(listener.drain(patience.total_seconds()))
+        await _dismiss(helpers)
         if work:
             await store.release_leases()
     maillog.stopped()
@@ -464,3 +466,12 @@ async def _finish(loops: Sequence[_Loop], patience: timedelta) -> None:
             await asyncio.gather(*(loop.task for loop in loops), return_exceptions=True)
             for loop in loops:
                 await loop.crew.finish()
+    for loop in loops:
+        await loop.crew.drop()
+
+
+async def _dismiss(helpers: Sequence[asyncio.Task[None]]) -> None:
+    """End what went on beside the mail: a look at a key may wait for gpg longer than we may."""
+    for helper in helpers:
+        helper.cancel()
+    await asyncio.gather(*helpers, return_exceptions=True)

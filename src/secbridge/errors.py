@@ -58,10 +58,6 @@ class Refusal(MessageError):  # noqa: N818 - the map's own word
     """Never: the same message would fail the same way again (5.y.z)."""
 
 
-class Quarantine(MessageError):  # noqa: N818 - the map's own word
-    """A human must look; the message is kept, listed, and nothing more happens by itself."""
-
-
 class TransientFault(Deferral):
     """The tracker or the mail relay is away, slow or busy; nothing was done there."""
 

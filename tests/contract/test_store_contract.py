@@ -481,6 +481,20 @@ async def test_a_case_is_opened_once_for_a_mail_and_a_route(store: HeldStore) ->
     assert await store.knows_token(OTHER_ALIAS, first.token)
 
 
+async def test_who_shares_a_case_learns_that_its_issue_may_be_on_its_way(store: HeldStore) -> None:
+    """The second alias of a mail is told since when the first one tries, and creates no twin."""
+    ids = await store.accept(an_envelope(), a_mail(), targets(ALIAS, OTHER_ALIAS))
+    for delivery_id in ids:
+        moves = (Opened(Protection.ENCRYPTED_SIGNED), Judged(REPORT), Routed(a_route()))
+        await store.record(delivery_id, *moves, Attempted("file"))
+    began = store.clock.now()
+    first = await _open(store, ids[0])
+    second = await _open(store, ids[1])
+    assert (None, began) == (first.attempted_at, second.attempted_at)
+    await store.record(ids[0], Filed(first.id, IssueRef("local", "security", "1", "1")))
+    assert (await _open(store, ids[1])).attempted_at is None
+
+
 async def test_cases_of_one_mail_know_each_other(store: HeldStore) -> None:
     """One mail to two projects is two cases, linked both ways."""
     ids = await store.accept(an_envelope(), a_mail(), targets(ALIAS, OTHER_ALIAS))

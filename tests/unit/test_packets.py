@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.keys import Keys
 
-from secbridge.mail.armor import ArmorBlock, OpenPGPKind, armor_kind, blocks, dearmor, to_crlf
+from secbridge.mail.armor import ArmorBlock, OpenPGPKind, armor_kind, blocks, dearmor
 from secbridge.mail.packets import HIDDEN, Container, describe, recipients, sniff
 
 
@@ -86,7 +86,6 @@ class TestSniffing:
         sniff(content)
         describe(content)
         dearmor(b"-----BEGIN PGP MESSAGE-----\n" + content)
-        assert to_crlf(content).count(b"\n") == to_crlf(content).count(b"\r\n")
 
 
 class TestDescribing:
@@ -180,7 +179,3 @@ class TestArmor:
         head = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\r\n"
         found = (armor_kind(b"\r\n \r\n" + head), armor_kind(b"see below\r\n" + head))
         assert found == (OpenPGPKind.PUBLIC_KEY, None)
-
-    def test_lines_end_with_crlf_once(self) -> None:
-        """Bare line feeds become CRLF, and CRLF stays as it is."""
-        assert to_crlf(b"a\nb\r\nc") == b"a\r\nb\r\nc"

@@ -47,7 +47,6 @@ STORE_BUSY = Reply(451, "4.3.0", "Try again later", "store-busy")
 DISK_FULL = Reply(452, "4.3.1", "No storage at the moment", "disk-full")
 NO_ROOM = Reply(452, "4.3.1", "Too many mails at the moment", "no-room")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients", "too-many-recipients")
-TLS_UNAVAILABLE = Reply(454, "4.7.0", "TLS is not available", "tls-unavailable")
 
 BAD_SYNTAX = Reply(500, "5.5.2", "Bad syntax", "bad-syntax")
 UNKNOWN_COMMAND = Reply(500, "5.5.1", "Unknown command", "unknown-command")

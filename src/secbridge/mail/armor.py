@@ -168,8 +168,3 @@ def _base64(body: bytes) -> bytes:
     except binascii.Error:
         whole = body.translate(None, _NOT_BASE64)
         return binascii.a2b_base64(whole[: len(whole) // 4 * 4])
-
-
-def to_crlf(text: bytes) -> bytes:
-    """Return ``text`` with every line ended by CRLF, as it is signed (RFC 3156 section 5)."""
-    return text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")

@@ -8,9 +8,8 @@ from __future__ import annotations
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable
 
-from secbridge.mail.armor import OpenPGPKind, blocks
+from secbridge.mail.armor import OpenPGPKind
 from secbridge.mail.headers import (
     after_empty_line,
     begins_with_field,
@@ -196,12 +195,6 @@ def may_hide_ciphertext(data: bytes, start: int, end: int) -> bool:
         if not window.isascii():
             return True
     return False
-
-
-def holds_armor(text: bytes, kinds: Iterable[OpenPGPKind]) -> bool:
-    """Whether a text holds an armored block of one of these kinds."""
-    wanted = set(kinds)
-    return b"-----BEGIN PGP " in text and any(block.kind in wanted for block in blocks(text))
 
 
 # ── The hash of a body ───────────────────────────────────────────────────────────────────────────

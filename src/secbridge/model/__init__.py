@@ -1,1 +1,1 @@
-"""The words of the house: frozen values, one meaning each."""
+"""What do we call things?  The words of the house: frozen values, one meaning each."""

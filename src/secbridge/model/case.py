@@ -82,7 +82,8 @@ class Case:
 
     ``id`` is what people say (``SB-2026-0001``); ``token`` is unguessable and stands in the
     case's address ``alias+sb-TOKEN@``; ``marker`` is a random UUID that finds the issue again.
-    ``must_encrypt`` is a rule of the thread: once True it stays True.
+    ``must_encrypt`` is a rule of the thread: once True it stays True.  ``attempted_at`` is told by
+    ``Cases.open_case`` alone: since when another delivery of the same mail may be filing it.
     """
 
     id: str
@@ -95,6 +96,7 @@ class Case:
     issue: IssueRef | None = None
     key: KeyBinding | None = None
     linked: tuple[str, ...] = ()
+    attempted_at: datetime | None = None
 
     def __repr__(self) -> str:
         return f"Case({self.id})"

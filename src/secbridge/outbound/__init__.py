@@ -1,4 +1,4 @@
-"""The way out: the words that we send, the guard at the door, and the relay behind it."""
+"""How do answers leave?  The words that we send, the guard at the door, and the relay behind it."""
 
 from secbridge.outbound.guard import MailGuard
 from secbridge.outbound.submission import RelayTls, SmtpSubmission

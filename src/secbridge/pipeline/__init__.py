@@ -1,1 +1,1 @@
-"""The story of one message: decide with the rules, act through the ports."""
+"""What happens to one message?  Decide with the rules, act through the ports."""

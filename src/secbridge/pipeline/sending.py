@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -53,7 +54,7 @@ class Sender:
             return 0
         due = await self._outbox.claim_outgoing(self._clock.now(), limit=free, lease=self._lease)
         for outgoing in due:
-            self._crew.start(self.send(outgoing))
+            self._crew.start(outgoing.id, partial(self.send, outgoing))
         return len(due)
 
     async def send(self, outgoing: Outgoing) -> None:
@@ -121,3 +122,7 @@ class Sender:
     async def finish(self) -> None:
         """Wait for the mails under way."""
         await self._crew.finish()
+
+    async def drop(self) -> None:
+        """Let go of what is still under way; it goes again, under its Message-ID."""
+        await self._crew.drop()

@@ -6,12 +6,14 @@ All that is plaintext lives in the ``Trip`` in memory; after a restart it is der
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 from typing import assert_never
+from weakref import WeakValueDictionary
 
 from secbridge import maillog
 from secbridge.errors import Deferral
@@ -77,6 +79,7 @@ class Steps:
         self._answering = answering
         self._aliases = aliases
         self._find_tracker = find_tracker
+        self._filing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def carry(self, delivery: Delivery) -> Delivery:
         """Carry a delivery as far as it goes: to an answer that waits, or to its end."""
@@ -173,7 +176,11 @@ class Steps:
                 assert_never(verdict.mail_class)
 
     async def _open_issue(self, trip: Trip) -> None:
-        """Open a case and its confidential issue, once."""
+        """Open a case and its confidential issue, once: the aliases of one mail take turns."""
+        async with self._filing.setdefault(trip.delivery.mail_id, asyncio.Lock()):
+            await self._open_issue_alone(trip)
+
+    async def _open_issue_alone(self, trip: Trip) -> None:
         began = perf_counter()
         delivery, message = trip.delivery, (await self._examined(trip)).message
         if delivery.route is None:
@@ -185,7 +192,8 @@ class Steps:
             must_encrypt=message.was_encrypted,
         )
         tracker = self._find_tracker(case.route.tracker, case.route.project)
-        key = EffectKey(case.marker, attempted_at=trip.earlier)
+        attempts = [at for at in (trip.earlier, case.attempted_at) if at is not None]
+        key = EffectKey(case.marker, attempted_at=min(attempts, default=None))
         issue = case.issue or await tracker.ensure_issue(key, draft_report(case, delivery, message))
         delivery = await self._deliveries.record(delivery.id, Filed(case.id, issue))
         maillog.filed(delivery.id, case.id, issue.tracker, issue.number, took_ms=_ms(began))

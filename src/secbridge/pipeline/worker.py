@@ -7,9 +7,11 @@ a listed state: a wait, or a quarantine.  There is one last net, and it quaranti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 from secbridge import maillog
 from secbridge.errors import Deferral, IllegalMove, MessageError, OutcomeUnknown, StoreBusy
@@ -54,7 +56,7 @@ class Worker:
             return 0
         due = await self._deliveries.claim(self._clock.now(), limit=free, lease=self._limits.lease)
         for delivery in due:
-            self._crew.start(self.carry(delivery))
+            self._crew.start(delivery.id, partial(self.carry, delivery))
         return len(due)
 
     async def carry(self, delivery: Delivery) -> None:
@@ -106,13 +108,21 @@ class Worker:
         """Wait for the deliveries under way."""
         await self._crew.finish()
 
+    async def drop(self) -> None:
+        """Let go of what is still under way; it is resumed by whoever leases it next."""
+        await self._crew.drop()
+
 
 class Crew:
-    """A bounded set of tasks."""
+    """A bounded set of tasks, one for each thing that they carry.
+
+    A lease may run out while its task still works (the machine slept, or the clock was set): what
+    is claimed once more is then left to the hand that has it.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str | int, asyncio.Task[None]] = {}
         self.freed = asyncio.Event()
 
     @property
@@ -120,20 +130,28 @@ class Crew:
         """How many more tasks may start now."""
         return self._size - len(self._tasks)
 
-    def start(self, work: Awaitable[None]) -> None:
-        """Start one task."""
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+    def start(self, name: str | int, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start one task, unless one carries this already."""
+        if name in self._tasks:
+            return
+        task = asyncio.create_task(work())
+        self._tasks[name] = task
+        task.add_done_callback(lambda _: self._ended(name))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _ended(self, name: str | int) -> None:
+        del self._tasks[name]
         self.freed.set()
 
     async def finish(self) -> None:
         """Wait until no task is left."""
         while self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks.values())
+
+    async def drop(self) -> None:
+        """Cancel what is left, so that nothing begins once the leases are given up."""
+        for task in self._tasks.values():
+            task.cancel()
+        await self.finish()
 
 
 async def keep_working(

@@ -1,1 +1,1 @@
-"""Decisions without hands: no clock, disk, network, log or randomness in here."""
+"""What shall be done?  Decided without hands: no clock, disk, network, log or randomness."""

@@ -1,4 +1,4 @@
-"""Where does a case go, and who has it until when?  From the alias alone, for now."""
+"""Where does a case go, and who has it until when?  The alias says both."""
 
 from __future__ import annotations
 

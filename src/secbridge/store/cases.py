@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from secbridge.errors import IllegalMove
@@ -80,6 +80,13 @@ _JOIN = Prepared(
     .where(deliveries.c.id == bindparam("wanted"))
     .values(case_id=bindparam("new_case"))
 )
+_ATTEMPTED = Prepared(
+    select(func.min(deliveries.c.attempted_at)).where(
+        deliveries.c.mail_id == bindparam("mail"),
+        deliveries.c.case_id == bindparam("in_case"),
+        deliveries.c.id != bindparam("itself"),
+    )
+)
 _ENCRYPT = (
     update(cases)
     .where(cases.c.id == bindparam("wanted"), cases.c.must_encrypt.is_(False))
@@ -121,7 +128,9 @@ class _Opening:
             raise IllegalMove("there is no such delivery")
         case_id = self._found(transaction, mail_id) or self._opened(transaction, mail_id)
         _JOIN.run(driver, {"wanted": self.delivery_id, "new_case": case_id})
-        return _required(transaction.connection, case_id)
+        others = {"mail": mail_id, "in_case": case_id, "itself": self.delivery_id}
+        attempted_at = _ATTEMPTED.scalar(driver, others)
+        return replace(_required(transaction.connection, case_id), attempted_at=attempted_at)
 
     def _found(self, transaction: Transaction, mail_id: int) -> str | None:
         wanted = {

@@ -18,7 +18,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -153,10 +153,9 @@ class Database:
         """
         if self._closed:
             raise faults.broken("store-closed")
-        try:
+        with suppress(SQLAlchemyError, sqlite3.Error):
             return self._looking.run(query)
-        except (SQLAlchemyError, sqlite3.Error):
-            return await self.read(query)  # it says what is wrong, or succeeds
+        return await self.read(query)  # it says what is wrong, or succeeds
 
     async def changed_elsewhere(self) -> bool:
         """Return whether anybody has committed since this was last asked (PRAGMA data_version).

@@ -182,7 +182,7 @@ class GitLabDesk:
         return self._seen_comment(ref.issue, answers.as_object(answer))
 
     async def tell_comment(self, ref: CommentRef, body: str) -> None:
-        """Replace a placeholder by the whole text."""
+        """Give a proven note its whole text."""
         path = f"{self._issue(ref.issue)}/notes/{ref.id}"
         await self.door.put("tell note", path, {"body": body})
 

@@ -203,7 +203,7 @@ class LocalDesk:
 
     async def tell_comment(self, ref: CommentRef, body: bytes) -> None:
         """Never needed: an issue here is confidential, so its comments are written at once."""
-        raise _gone("placeholder")
+        raise _gone("untold-comment")
 
     # ── Rows ──────────────────────────────────────────────────────────────────────────────────────
 

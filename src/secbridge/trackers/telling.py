@@ -45,7 +45,7 @@ class Seen(Generic[Body]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SeenComment(Generic[Body]):
-    """A comment as the tracker shows it.  ``told``: it holds the mail, not the placeholder."""
+    """A comment as the tracker shows it.  ``told``: it holds the mail, and not its marker alone."""
 
     ref: CommentRef
     internal: bool
@@ -115,7 +115,7 @@ class Desk(Protocol[Body]):
     async def create_comment(
         self, ref: IssueRef, key: EffectKey, draft: CommentDraft, body: Body | None
     ) -> CommentRef:
-        """Create with this text; None stands for a placeholder with the marker only."""
+        """Create with this text; None stands for a neutral line and the marker."""
         ...
 
     async def read_comment(self, ref: CommentRef) -> SeenComment[Body]:
@@ -123,7 +123,7 @@ class Desk(Protocol[Body]):
         ...
 
     async def tell_comment(self, ref: CommentRef, body: Body) -> None:
-        """Replace a placeholder by the whole text."""
+        """Give a proven comment its whole text."""
         ...
 
 

@@ -30,7 +30,7 @@ TOLD = "<!-- secbridge:told -->"
 
 _PLAIN_WORDS = re.compile(r"[A-Za-z ,.;:()'-]+")
 _FENCE = "`"
-_PLACEHOLDER = "A mail to this case arrived."
+_UNTOLD = "A mail to this case arrived."
 
 
 def issue_marker(marker: str) -> str:
@@ -68,12 +68,12 @@ def told_comment(draft: CommentDraft, marker: str, *, limit: int) -> str:
 
 def untold_comment(marker: str) -> str:
     """Return what a comment says before it is proven internal."""
-    return f"{_PLACEHOLDER}\n\n{comment_marker(marker)}"
+    return f"{_UNTOLD}\n\n{comment_marker(marker)}"
 
 
 def is_untold_comment(text: str) -> bool:
     """Return whether a comment still says what ``untold_comment`` says."""
-    return text.startswith(_PLACEHOLDER)
+    return text.startswith(_UNTOLD)
 
 
 # ── Blocks ───────────────────────────────────────────────────────────────────────────────────────

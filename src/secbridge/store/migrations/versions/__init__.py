@@ -1,1 +1,1 @@
-"""The steps, named by number and purpose."""
+"""How did the tables become what they are?  The steps, named by number and purpose."""
