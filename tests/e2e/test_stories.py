@@ -226,3 +226,13 @@ def test_an_automatic_mail_is_filed_and_not_answered(home: Home) -> None:
     (row,) = home.rows("delivery", "list")
     shown = home.rows("delivery", "show", row["id"])[0]
     assert "auto-submitted" == shown["reply_refused_because"]
+
+
+def test_an_answer_that_the_relay_refuses_is_told_in_the_list(home: Home) -> None:
+    """The case is filed and done; that its reporter heard nothing stands below the list."""
+    home.relay.on["RCPT"] = "550 5.1.1 no such user"
+    home.hand_in(plain_report())
+    home.settled("done")
+    (row,) = home.rows("delivery", "list")
+    below = command(home.config, "delivery", "list").rpartition("did not go out")[2]
+    assert row["id"] in below

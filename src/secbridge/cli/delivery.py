@@ -70,7 +70,7 @@ def list_(
     Example: secbridge delivery list --state set-aside
     """
     settings = load_for_command(config)
-    found, counts = asyncio.run(_find(settings, state, limit))
+    found, counts, unsent = asyncio.run(_find(settings, state, limit))
     if as_json:
         for delivery in found:
             print_json(as_row(delivery))
@@ -83,19 +83,31 @@ def list_(
         show.print(rows)
     told = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     show.print(told or "No mail was accepted yet.")
+    if unsent:
+        show.print(
+            f"Answers that did not go out, of: {', '.join(unsent)}\n"
+            "  `secbridge delivery show ID` says why; write to the reporter yourself."
+        )
 
 
 async def _find(
     settings: Settings, state: StateOption | None, limit: int
-) -> tuple[Sequence[Delivery], dict[str, int]]:
+) -> tuple[Sequence[Delivery], dict[str, int], Sequence[str]]:
+    """Return the deliveries, how many there are of each state, and those with a lost answer."""
     from secbridge.cli.rooms import look_into_store
-    from secbridge.model.delivery import State
+    from secbridge.model.delivery import OutgoingState, State
 
     async with look_into_store(settings) as store:
         wanted = None if state is None else State(state.value)
         found = await store.find(state=wanted, limit=limit)
         counts = await store.counts()
-    return found, {name.value: number for name, number in counts.items()}
+        unsent = [
+            mail.delivery_id
+            for lost in (OutgoingState.REFUSED, OutgoingState.QUARANTINED)
+            for mail in await store.find_outgoing_by_state(lost)
+        ]
+    numbers = {name.value: number for name, number in counts.items()}
+    return found, numbers, tuple(dict.fromkeys(unsent))
 
 
 def _cells(delivery: Delivery) -> tuple[str, ...]:
@@ -308,10 +320,16 @@ def release(
 
 async def _move(settings: Settings, delivery_id: str, move: Any) -> Delivery:
     from secbridge.cli.rooms import open_store
+    from secbridge.errors import IllegalMove
 
     async with open_store(settings) as store:
         _found(await store.get(delivery_id), delivery_id)
-        return await store.record(delivery_id, move)
+        try:
+            return await store.record(delivery_id, move)
+        except IllegalMove as exc:
+            raise CommandFailed(
+                f"{exc}; `secbridge delivery show {delivery_id}` says what became of it."
+            ) from None
 
 
 def _operator() -> str:
