@@ -333,13 +333,13 @@ def _listener(settings: Settings, store: Store) -> Listener:
             idle=chosen.command_timeout,
             data_time=chosen.data_timeout,
         ),
-        tls=_tls(settings),
+        tls=server_tls(settings),
         require_tls=chosen.require_tls,
         networks=chosen.allowed_networks,
     )
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
+def server_tls(settings: Settings) -> ssl.SSLContext | None:
     """Return the context for STARTTLS, or None.  Raises ConfigError for a pair that won't fit."""
     chosen = settings.intake
     if chosen.tls_certificate is None:

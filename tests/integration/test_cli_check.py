@@ -97,3 +97,42 @@ def test_a_person_sees_marks_and_mends(config: Path) -> None:
     assert "✗ relay" in done.text
     assert "Mend: " in done.text
     assert "\x1b" not in done.text
+
+
+async def test_a_certificate_without_its_key_is_an_error_and_the_rest_is_tried(
+    config: Path, tmp_path: Path
+) -> None:
+    """The daemon would not start with it, so a check that says "all is well" would be wrong."""
+    rewrite(
+        config,
+        "[intake]\n",
+        f'[intake]\ntls_certificate = "{tmp_path / "no.pem"}"\ntls_key_file = "no.key"\n',
+    )
+    (tmp_path / "no.pem").write_text("")
+    done = await checked(config)
+    assert done.status == 2
+    assert [one["setting"] for one in errors(done)] == ["intake.tls_certificate"]
+    assert "relay" in [one["subject"] for one in done.row["findings"]]
+
+
+async def test_a_key_ring_that_is_not_there_is_told_with_its_mend(
+    config: Path, tmp_path: Path
+) -> None:
+    """Whoever forgot to make it learns how it must be."""
+    done = await checked(config, SECBRIDGE_OPENPGP__HOME=str(tmp_path / "nothing"))
+    mends = [one["mend"] for one in errors(done) if one["subject"].startswith("role key")]
+    assert ["must have mode 0700" in (mend or "") for mend in mends] == [True]
+
+
+async def test_a_place_that_one_may_not_look_into_is_told_and_no_fault_of_ours(
+    config: Path,
+) -> None:
+    """As with the wrong user; here by a name that no file system takes, since root may look."""
+    nowhere = f"/{'n' * 300}"
+    for command in (["delivery", "list"], ["issue", "list"], ["run"]):
+        done = await asyncio.to_thread(
+            secbridge, *command, config=config, env={"SECBRIDGE_DAEMON__STATE_DIR": nowhere}
+        )
+        assert (done.status, done.text) == (78, "")
+        assert "sudo -u secbridge" in done.err
+        assert "fault of its own" not in done.err

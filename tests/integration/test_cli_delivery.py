@@ -175,7 +175,10 @@ def test_what_was_set_aside_is_released(installation: Installation) -> None:
     assert (row["state"], row["class"]) == ("routed", "other")
     assert "released-by-operator" in row["reasons"]
     again = installation.delivery("release", delivery_id, status=2)
-    assert again.err == "secbridge: a delivery that is routed cannot be released\n"
+    assert again.err == (
+        "secbridge: a delivery that is routed cannot be released; "
+        f"`secbridge delivery show {delivery_id}` says what became of it.\n"
+    )
 
 
 @pytest.mark.parametrize("state", ["quarantined", "deferred"])

@@ -19,6 +19,13 @@ BAD_CONFIGURATION = 78
 
 _INTERRUPTED = 130
 
+_MENDS = {
+    "store-damaged": "the database is damaged; stop the daemon and put a backup in its place.",
+    "store-io": "run this as the user that runs secbridge, and look at the disk of the database.",
+    "store-full": "make room on the disk of the database.",
+}
+"""What an operator does where waiting does not help: the sentences speak to mail relays, too."""
+
 
 class CommandFailed(SecbridgeError):  # noqa: N818 - it says what happened; the text says what to do
     """A command cannot do what it was asked; the text says what to do next."""
@@ -65,7 +72,7 @@ def _say(*lines: str) -> None:
 
 
 def _mend(exc: MessageError) -> tuple[str, ...]:
-    mend = getattr(exc, "mend", "")
+    mend = getattr(exc, "mend", "") or _MENDS.get(exc.code, "")
     return (f"Mend: {mend}",) if mend else ()
 
 

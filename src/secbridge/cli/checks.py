@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
-from secbridge.daemon import House, open_house
+from secbridge.daemon import House, open_house, server_tls
 from secbridge.errors import ConfigError, Deferral, MessageError, PermanentFault, SecbridgeError
 from secbridge.model.alias import Alias
 from secbridge.model.issue import Finding, Severity
@@ -32,17 +32,26 @@ async def check_everything(settings: Settings) -> Sequence[Finding]:
 
     Nothing here raises: what cannot be tried is an error among the findings.
     """
-    findings = [Finding("configuration", Severity.OK, f"{settings.source} can be used.")]
-    findings += [finding for alias in settings.aliases() for finding in alias_findings(alias)]
+    findings = [finding for alias in settings.aliases() for finding in alias_findings(alias)]
+    usable = _usable(settings)
     async with AsyncExitStack() as stack:
         try:
             house = await stack.enter_async_context(open_house(settings))
         except ConfigError as exc:
-            return (*findings, *configuration_findings(exc))
+            return (*configuration_findings(exc), *findings)
         except SecbridgeError as exc:
-            return (*findings, _failure("daemon", exc))
+            return (*usable, *findings, _failure("daemon", exc))
         findings += [finding async for finding in _house_findings(house)]
-    return findings
+    return (*usable, *findings)
+
+
+def _usable(settings: Settings) -> Sequence[Finding]:
+    """Say that the configuration can be used, with what STARTTLS needs, or why it cannot."""
+    try:
+        server_tls(settings)
+    except ConfigError as exc:
+        return configuration_findings(exc)
+    return (Finding("configuration", Severity.OK, f"{settings.source} can be used."),)
 
 
 def alias_findings(alias: Alias) -> Sequence[Finding]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from email import message_from_bytes
 from email.policy import default as default_policy
@@ -48,7 +50,7 @@ def demo(
         bool, typer.Option("--keep", help="Leave it running, and print how to use it.")
     ] = False,
     svg: Annotated[
-        Path | None, typer.Option("--svg", help="Write what is shown as a picture.")
+        Path | None, typer.Option("--svg", metavar="FILE", help="Write what is shown as a picture.")
     ] = None,
 ) -> None:
     """Play one report through the real daemon: mail in, confidential issue, encrypted answer out.
@@ -176,14 +178,15 @@ def _cc(mail: bytes) -> str:
 
 async def _stay(stage: Stage, show: Show) -> None:
     """Leave everything running until Ctrl-C, and say how to use it."""
+    program = "secbridge" if shutil.which("secbridge") else sys.argv[0]
     show.console.print(
         f"""
 [bold]Still running.[/] Send it mail:
   curl -sS smtp://127.0.0.1:{stage.port} --mail-from {REPORTER} --mail-rcpt {ALIAS} -T report.eml
 Look at what became of it:
-  secbridge delivery list --config {stage.config}
-  secbridge issue list --config {stage.config}
-  secbridge issue show 1 --config {stage.config}
+  {program} delivery list --config {stage.config}
+  {program} issue list --config {stage.config}
+  {program} issue show 1 --config {stage.config}
 Encrypt to the alias with its certificate in {stage.folder}/security.asc
 The answers that it sends lie in {stage.relay.folder}
 Ctrl-C ends it and removes everything.""",

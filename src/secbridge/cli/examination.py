@@ -73,11 +73,17 @@ async def open_bench(request: Request) -> AsyncIterator[Bench]:
         openpgp = _openpgp(request, home)
         stack.push_async_callback(openpgp.aclose)
         store = None
-        if request.settings is not None and request.settings.daemon.database.exists():
+        if request.settings is not None and _store_is_there(request.settings):
             from secbridge.cli.rooms import look_into_store
 
             store = await stack.enter_async_context(look_into_store(request.settings))
         yield Bench(request, openpgp, Ring(home), store)
+
+
+def _store_is_there(settings: Settings) -> bool:
+    from secbridge.settings.credentials import is_there
+
+    return is_there(settings.daemon.database, setting="daemon.database", file=settings.source)
 
 
 class Bench:

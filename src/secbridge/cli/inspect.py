@@ -90,9 +90,9 @@ async def _look_at_all(files: list[Path], request: Request, *, as_json: bool) ->
 
 
 def _settings(config: Path | None, gnupghome: Path | None) -> Settings | None:
-    """Return the configuration that was named, or the default one where there is one."""
+    """Return the configuration that was named, or the default one where this user can read it."""
     named = config is not None or "SECBRIDGE_CONFIG" in os.environ
-    settings = load_for_command(config) if named or DEFAULT_CONFIG.exists() else None
+    settings = load_for_command(config) if named or os.access(DEFAULT_CONFIG, os.R_OK) else None
     if settings is None:
         log_to_stderr()
         if gnupghome is None:

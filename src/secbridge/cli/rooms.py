@@ -13,6 +13,7 @@ from pathlib import Path
 from secbridge.cli.boundary import CommandFailed
 from secbridge.ports import Clock, LocalIssues, OpenPGP
 from secbridge.settings import Settings
+from secbridge.settings.credentials import is_there
 from secbridge.store import Store
 from secbridge.store.looking import open_read_only
 from secbridge.trackers.registry import Sealer
@@ -63,7 +64,7 @@ async def look_into_store(settings: Settings) -> AsyncIterator[Store]:
 
 def _existing(settings: Settings) -> Path:
     path = settings.daemon.database
-    if not path.exists():
+    if not is_there(path, setting="daemon.database", file=settings.source):
         raise CommandFailed(
             f"There is no store at {path} yet: no mail was accepted here. "
             "Start the daemon once, or name another configuration with --config."

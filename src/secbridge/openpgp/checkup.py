@@ -26,7 +26,7 @@ _MENDS = {
     Fault.MISSING.value: "Install GnuPG, or set the path of gpg.",
     Fault.HOME.value: "Import the secret role key into the key ring; its directory must have "
     "mode 0700 and belong to the user that secbridge runs as.",
-    Fault.PASSPHRASE.value: "Give the passphrase of the role key as a credential.",
+    Fault.PASSPHRASE.value: "Give the right passphrase of the role key, as a credential or a file.",
     Fault.AGENT.value: "Look at gpg-agent: it must start, and its socket path must be short.",
     Fault.TIMEOUT.value: "Raise the time limit for gpg, or look why the machine is so slow.",
     Fault.KILLED.value: "Look in the kernel's log who killed gpg; memory may be short.",
@@ -80,6 +80,11 @@ class Checkup:
             self._maker.sign_detached(b"secbridge proves that it can sign\n", found.fingerprint)
         except Deferral as exc:
             yield _fault(subject, "It cannot sign", exc)
+
+
+def cannot_look(fingerprint: str, exc: Deferral) -> Finding:
+    """Return what is wrong when a role key could not even be looked for."""
+    return _fault(f"role key {fingerprint}", "The key ring cannot be used", exc)
 
 
 def _left(certificate: Certificate) -> timedelta | None:

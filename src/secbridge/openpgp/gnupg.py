@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from secbridge.errors import Deferral
 from secbridge.model.issue import Finding
 from secbridge.model.message import SignatureFact
 from secbridge.model.plaintext import Plaintext, Secret
-from secbridge.openpgp.checkup import Checkup
+from secbridge.openpgp.checkup import Checkup, cannot_look
 from secbridge.openpgp.faults import Fault, fault
 from secbridge.openpgp.hardened import HardenedGPG
 from secbridge.openpgp.home import check_home
@@ -138,7 +139,10 @@ class GnuPG:
 
     async def self_test(self, fingerprint: str) -> Sequence[Finding]:
         """Decrypt and sign for real with a role key, and say what is wrong with it."""
-        return await self._do(lambda rooms: rooms.checkup.findings(fingerprint))
+        try:
+            return await self._do(lambda rooms: rooms.checkup.findings(fingerprint))
+        except Deferral as exc:
+            return (cannot_look(fingerprint, exc),)
 
     async def aclose(self) -> None:
         """Kill what runs and give the threads back; the agent is left to whoever owns the home."""

@@ -56,7 +56,7 @@ def _is_utf8(text: bytes) -> bool:
 def credential_path(name: str, *, setting: str, file: str) -> Path:
     """Return the file of a systemd credential (systemd.exec(5), LoadCredential=)."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if not folder or not (path := Path(folder) / name).is_file():
+    if not folder or not os.path.isfile(path := Path(folder) / name):  # noqa: PTH113 - False where we may not look
         raise ConfigError(
             file,
             setting,
@@ -65,6 +65,22 @@ def credential_path(name: str, *, setting: str, file: str) -> Path:
             "or use the _file option",
         )
     return path
+
+
+def is_there(path: Path, *, setting: str, file: str) -> bool:
+    """Say whether a file exists.  Raises ConfigError where this user may not look for it."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as exc:
+        raise ConfigError(
+            file,
+            setting,
+            f"names a place that this user cannot look into ({exc.strerror})",
+            "run this as the user that runs secbridge (sudo -u secbridge ...)",
+        ) from None
+    return True
 
 
 def write_once(path: Path, text: str, *, file: str) -> None:

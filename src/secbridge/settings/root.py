@@ -15,7 +15,7 @@ from secbridge.model.alias import Alias
 from secbridge.model.part import OpeningLimits
 from secbridge.model.plaintext import Secret
 from secbridge.rules.triage import TriagePolicy, header_fields
-from secbridge.settings.credentials import credential_path, read_secret, write_once
+from secbridge.settings.credentials import credential_path, is_there, read_secret, write_once
 from secbridge.settings.tables import (
     LOCAL_TRACKER,
     AliasSettings,
@@ -202,7 +202,7 @@ class Settings(BaseSettings):
         if (found := self.find_secret("daemon.installation_secret")) is not None:
             return found
         path = self.daemon.state_dir / "installation.secret"
-        if not path.exists():
+        if not is_there(path, setting="daemon.state_dir", file=self.source):
             if not create:
                 return None
             write_once(path, secrets.token_hex(32), file=self.source)
