@@ -108,6 +108,7 @@ class Steps:
     async def _open_and_judge(self, trip: Trip) -> None:
         """Open the mail, give it a class and a route, and record all three in one commit."""
         examined = await self._examined(trip)
+        began = perf_counter()
         chosen = route(trip.alias, examined.verdict, trip.delivery.received_at)
         state = trip.delivery.state
         moves: list[Move] = []
@@ -118,10 +119,9 @@ class Steps:
         moves += [Routed(chosen), Attempted("file")]
         delivery = await self._deliveries.record(trip.delivery.id, *moves)
         trip.attempted = True
-        maillog.judged(
-            delivery.id, examined.verdict.mail_class, examined.verdict.reasons, took_ms=0
-        )
-        maillog.routed(delivery.id, chosen.tracker, chosen.project, took_ms=0)
+        verdict, took_ms = examined.verdict, _ms(began)  # of the one commit that records both
+        maillog.judged(delivery.id, verdict.mail_class, verdict.reasons, took_ms)
+        maillog.routed(delivery.id, chosen.tracker, chosen.project, took_ms)
         trip.delivery = delivery
 
     async def _examined(self, trip: Trip) -> Examined:
@@ -193,7 +193,8 @@ class Steps:
         )
         tracker = self._find_tracker(case.route.tracker, case.route.project)
         attempts = [at for at in (trip.earlier, case.attempted_at) if at is not None]
-        key = EffectKey(case.marker, attempted_at=min(attempts, default=None))
+        # The latest: an unanswered request is waited for from when the last one began.
+        key = EffectKey(case.marker, attempted_at=max(attempts, default=None))
         issue = case.issue or await tracker.ensure_issue(key, draft_report(case, delivery, message))
         delivery = await self._deliveries.record(delivery.id, Filed(case.id, issue))
         maillog.filed(delivery.id, case.id, issue.tracker, issue.number, took_ms=_ms(began))
@@ -215,8 +216,9 @@ class Steps:
 
     async def _note(self, trip: Trip, case: Case) -> None:
         """File our own mail silently: the journal of its case says that the copy came back."""
+        began = perf_counter()
         delivery = await self._deliveries.record(trip.delivery.id, Commented(case.id, "journal"))
-        maillog.commented(delivery.id, case.id, took_ms=0)
+        maillog.commented(delivery.id, case.id, took_ms=_ms(began))
         trip.delivery = delivery
 
     async def _set_aside(self, trip: Trip, why: str) -> None:

@@ -81,7 +81,7 @@ _JOIN = Prepared(
     .values(case_id=bindparam("new_case"))
 )
 _ATTEMPTED = Prepared(
-    select(func.min(deliveries.c.attempted_at)).where(
+    select(func.max(deliveries.c.attempted_at)).where(
         deliveries.c.mail_id == bindparam("mail"),
         deliveries.c.case_id == bindparam("in_case"),
         deliveries.c.id != bindparam("itself"),
