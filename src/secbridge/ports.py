@@ -92,7 +92,7 @@ class Deliveries(Protocol):
     async def record(self, delivery_id: str, *moves: Move) -> Delivery:
         """Apply moves by the table, with facts, journal entries and outbox rows, in one commit.
 
-        ``Attempted`` makes ``attempts`` at least 1 and sets ``attempted_at`` unless it is set; any
+        ``Attempted`` makes ``attempts`` at least 1 and sets ``attempted_at`` to the present; any
         other move sets ``attempts`` to 0 and clears ``attempted_at``, except that ``Deferred`` says
         what it becomes, and ``Retried``, ``Quarantined`` and ``Released`` leave it.
         ``Deferred`` adds one to ``deferrals``; ``Filed``, ``Commented``, ``Answered``,

@@ -167,7 +167,7 @@ class Recording:
         match move:
             case Attempted():
                 row["attempts"] = max(row["attempts"], 1)
-                row["attempted_at"] = row["attempted_at"] or self._now
+                row["attempted_at"] = self._now
                 row["begun"] = True
                 return
             case Deferred():
