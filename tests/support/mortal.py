@@ -22,7 +22,7 @@ from secbridge import daemon
 from secbridge.outbound import SmtpSubmission
 from secbridge.settings import load
 from secbridge.store import Store
-from secbridge.trackers.gitlab_door import Door
+from secbridge.trackers.door import Door
 
 LASTING: list[tuple[type, str]] = [
     (Store, "accept"),

@@ -24,7 +24,7 @@ from secbridge.ports import EffectKey, Tracker
 from secbridge.trackers import telling
 from secbridge.trackers.gitlab_checks import Checks
 from secbridge.trackers.gitlab_desk import GitLabDesk
-from secbridge.trackers.gitlab_door import Door
+from secbridge.trackers.gitlab_door import GitLabDoor
 from secbridge.trackers.registry import Duration, TrackerContext, TrackerSettings
 
 
@@ -85,7 +85,7 @@ class GitLabPlugin:
         """Return the tracker for one project, given as its full path or its number."""
         if not isinstance(settings, GitLabSettings):
             raise TypeError("a GitLab needs its own settings")
-        door = Door(
+        door = GitLabDoor(
             context.name,
             settings.url,
             lambda: context.secret("token"),
@@ -106,7 +106,7 @@ class GitLabPlugin:
 class GitLabTracker:
     """A project in a GitLab; see ``ports.Tracker`` for the promises."""
 
-    def __init__(self, desk: GitLabDesk, context: TrackerContext, door: Door) -> None:
+    def __init__(self, desk: GitLabDesk, context: TrackerContext, door: GitLabDoor) -> None:
         self.desk = desk
         self._context = context
         self._door = door

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from secbridge.errors import OutcomeUnknown, TransientFault
-from secbridge.trackers.gitlab_door import Json
+from secbridge.trackers.door import Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from datetime import timedelta
 from secbridge.errors import Deferral, PermanentFault
 from secbridge.model.issue import Finding, Severity
 from secbridge.trackers import gitlab_answers as answers
+from secbridge.trackers.door import Json, segment
 from secbridge.trackers.gitlab_answers import Account
 from secbridge.trackers.gitlab_desk import GitLabDesk
-from secbridge.trackers.gitlab_door import Json, escaped
 from secbridge.trackers.registry import TrackerContext
 
 REPORTER, MAINTAINER = 20, 40
@@ -26,7 +26,7 @@ class Checks:
     def __init__(self, desk: GitLabDesk, context: TrackerContext) -> None:
         self._desk = desk
         self._context = context
-        self._path = f"/projects/{escaped(desk.project)}"
+        self._path = f"/projects/{segment(desk.project)}"
 
     async def run(self) -> Sequence[Finding]:
         """Ask all; after a question that everything hangs on, stop."""

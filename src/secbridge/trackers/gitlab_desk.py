@@ -16,8 +16,9 @@ from secbridge.model.issue import CommentDraft, IssueChange, IssueDraft, Paragra
 from secbridge.ports import Clock, EffectKey
 from secbridge.rules.drafting import markdown
 from secbridge.trackers import gitlab_answers as answers
+from secbridge.trackers.door import Json, segment
 from secbridge.trackers.gitlab_answers import Account
-from secbridge.trackers.gitlab_door import Door, Json, escaped
+from secbridge.trackers.gitlab_door import GitLabDoor
 from secbridge.trackers.telling import Seen, SeenComment
 
 DESCRIPTION_LIMIT = 1_048_576
@@ -41,7 +42,7 @@ class GitLabDesk:
         self,
         name: str,
         project: str,
-        door: Door,
+        door: GitLabDoor,
         *,
         clock: Clock,
         settle: timedelta,
@@ -53,7 +54,7 @@ class GitLabDesk:
         self.patience = door.longest + settle
         self._clock = clock
         self._fallback = fallback
-        self._path = f"/projects/{escaped(project)}"
+        self._path = f"/projects/{segment(project)}"
         self._me: Account | None = None
         self._accounts: dict[str, Account] = {}
 
