@@ -15,8 +15,21 @@ from secbridge.model.alias import Alias
 from secbridge.model.case import Case, CommentRef, IssueRef, KeyBinding, Route
 from secbridge.model.delivery import Delivery, Move, Outgoing, OutgoingState, State
 from secbridge.model.envelope import Envelope, Target
-from secbridge.model.issue import CommentDraft, Finding, IssueChange, IssueDraft, TrackerEvent
-from secbridge.model.message import OpenFailure, SignatureFact
+from secbridge.model.issue import (
+    Actor,
+    CommentDraft,
+    Finding,
+    IssueChange,
+    IssueDraft,
+    IssueState,
+    TrackerEvent,
+)
+from secbridge.model.message import (
+    CertificateSource,
+    FoundCertificate,
+    OpenFailure,
+    SignatureFact,
+)
 from secbridge.model.plaintext import Plaintext
 from secbridge.model.reply import OutgoingMail, ReplyKind, ReplyText
 
@@ -283,7 +296,8 @@ class Certificate:
 
     Codes: expired, revoked, no-encryption-subkey, weak, sha1-bindings, unsupported-version,
     malformed, too-large, no-user-id.  ``encryption_subkeys`` are full fingerprints of the valid
-    encryption-capable subkeys (or primary), the one that we choose first.
+    encryption-capable subkeys (or primary), the one that we choose first.  ``warnings`` are codes,
+    too (weak, expires-soon): what its owner should mend, though we can still encrypt to it.
     """
 
     fingerprint: str
@@ -292,6 +306,7 @@ class Certificate:
     problem: str | None = None
     expires: datetime | None = None
     algorithm: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -376,6 +391,29 @@ class OpenPGP(Protocol):
         """Decrypt and sign for real with a role key, and say what is wrong with it."""
         ...
 
+    async def forget_certificate(self, fingerprint: str) -> bool:
+        """Delete a public certificate from the ring; never one with a secret part.
+
+        Return whether there was one.
+        """
+        ...
+
+
+class KeyFinder(Protocol):
+    """Asks others for a reporter's certificate; that tells them who writes to us.
+
+    Answers are remembered, misses too.  Nothing raises: a place that does not answer has nothing.
+    """
+
+    async def find(
+        self, source: CertificateSource, address: str, *, fingerprints: Sequence[str] = ()
+    ) -> Sequence[FoundCertificate]:
+        """Return what one place (WKD, VKS or HKP) has for an address, not yet inspected.
+
+        HKP is asked by ``fingerprints`` alone: those that signatures of the mail name.
+        """
+        ...
+
 
 # ── Trackers ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -414,8 +452,25 @@ class Tracker(Protocol):
         """Change assignees, due date, labels or state."""
         ...
 
+    async def look(self, ref: IssueRef) -> IssueState:
+        """Return the issue as it is now, followed to where it was moved."""
+        ...
+
+    async def link(self, ref: IssueRef, other: IssueRef) -> bool:
+        """Link two issues as related, once; return False where the tracker knows no such thing."""
+        ...
+
     async def events(self, cursor: str | None) -> tuple[Sequence[TrackerEvent], str]:
-        """Return what people did since ``cursor`` and the next cursor."""
+        """Return what was done in issues of ours since ``cursor``, oldest first, and the next one.
+
+        A cursor is the adapter's own text; None means from now on, and then there are no events.
+        Comments of our own account and notes of the tracker itself never come.  The same event may
+        come twice (its key is the same); none is left out, also when two have the same second.
+        """
+        ...
+
+    async def may_command(self, actor: Actor) -> bool:
+        """Return whether a person's commands count: a member of the project with the right role."""
         ...
 
     async def aclose(self) -> None:

@@ -21,6 +21,7 @@ class Alias:
     """A security address with its keys, its tracker and its people.
 
     ``role_keys``: full fingerprints, the first signs and is announced, all of them decrypt.
+    ``fallback``: the tracker that takes reports while the alias's own cannot keep a secret, or "".
     """
 
     address: str
@@ -33,6 +34,7 @@ class Alias:
     members: tuple[Member, ...] = ()
     templates: str = ""
     name: str = ""
+    fallback: str = ""
 
     @property
     def local_part(self) -> str:

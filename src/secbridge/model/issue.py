@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 
 from secbridge.model.case import IssueRef
@@ -124,11 +124,57 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class TrackerEvent:
-    """Something that a person did in the tracker; ``key`` is unique for ever."""
+class Actor:
+    """Who did something in a tracker: the account's stable id there, and its name for people.
+
+    ``is_us``: it is the very account that secbridge uses, or another machine of the tracker's own.
+    """
+
+    id: str
+    name: str
+    is_us: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IssueState:
+    """An issue as the tracker shows it now; ``ref`` is where it is by now, after any move."""
+
+    ref: IssueRef
+    confidential: bool
+    open: bool
+    labels: tuple[str, ...] = ()
+    assignees: tuple[str, ...] = ()
+    due: date | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CommentWritten:
+    """A person wrote a comment.  ``text`` as it was written, in the tracker's own dialect.
+
+    ``key`` names the comment, not its versions: an edited comment comes again under the same key.
+    ``public``: the tracker itself shows it to outsiders (a customer of a service desk).
+    """
 
     key: str
     issue: IssueRef
-    kind: str
-    author: str
-    text: str = ""
+    author: Actor
+    at: datetime
+    text: str
+    comment_id: str
+    public: bool = False
+
+    def __repr__(self) -> str:
+        return f"CommentWritten({self.key})"
+
+
+@dataclass(frozen=True, slots=True)
+class IssueChanged:
+    """An issue changed in whatever way; ``key`` names this state of it."""
+
+    key: str
+    issue: IssueRef
+    at: datetime
+    state: IssueState
+
+
+TrackerEvent = CommentWritten | IssueChanged

@@ -137,12 +137,20 @@ class Attachment:
 
 
 class CertificateSource(StrEnum):
-    """Where a certificate was found, best first."""
+    """Where a certificate was found, in the order in which we look.
 
+    ``PERSON``: a member of the team brought or accepted it.
+    """
+
+    PERSON = "person"
+    SIGNATURE = "signature"
     INSIDE = "attached-inside"
     OUTSIDE = "attached-outside"
     AUTOCRYPT = "autocrypt"
     KEYRING = "keyring"
+    WKD = "wkd"
+    VKS = "vks"
+    HKP = "hkp"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

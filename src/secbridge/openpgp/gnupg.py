@@ -144,6 +144,10 @@ class GnuPG:
         except Deferral as exc:
             return (cannot_look(fingerprint, exc),)
 
+    async def forget_certificate(self, fingerprint: str) -> bool:
+        """Delete a public certificate from the ring; never one of ours."""
+        return await self._do(lambda rooms: rooms.keyring.forget(fingerprint))
+
     async def aclose(self) -> None:
         """Kill what runs and give the threads back; the agent is left to whoever owns the home."""
         for job in tuple(self._jobs):

@@ -173,6 +173,16 @@ class Keyring:
         self._remember(seen, lambda: chosen.certificate.fingerprint)
         return self._taken(chosen.certificate, address)
 
+    def forget(self, fingerprint: str) -> bool:
+        """Delete a certificate (port: ``OpenPGP.forget_certificate``)."""
+        found = self.find(fingerprint)
+        if found is None or found.secret or self.is_role(found.fingerprint):
+            return False
+        outcome = self._gpg.call("--yes", "--delete-keys", found.fingerprint)
+        if outcome.returncode != 0:
+            raise fault(Fault.REFUSED, *status.keywords(status.parse(outcome.status)))
+        return True
+
     def _keep(self, one: certs.Inspected, address: str) -> None:
         """Import a certificate, cut down to one address, if it is of any use and none of ours."""
         fingerprint = one.certificate.fingerprint

@@ -21,6 +21,8 @@ from secbridge.settings.tables import (
     AliasSettings,
     DaemonSettings,
     IntakeSettings,
+    KeyLimitSettings,
+    LookupSettings,
     OpeningSettings,
     OpenPGPSettings,
     RetrySettings,
@@ -56,6 +58,8 @@ class Settings(BaseSettings):
     daemon: DaemonSettings = Field(default_factory=DaemonSettings)
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
     openpgp: OpenPGPSettings = Field(default_factory=OpenPGPSettings)
+    keys: KeyLimitSettings = Field(default_factory=KeyLimitSettings)
+    lookup: LookupSettings = Field(default_factory=LookupSettings)
     opening: OpeningSettings = Field(default_factory=OpeningSettings)
     triage: TriageSettings = Field(default_factory=TriageSettings)
     submission: SubmissionSettings = Field(default_factory=SubmissionSettings)
@@ -123,7 +127,10 @@ class Settings(BaseSettings):
 
     def opening_limits(self) -> OpeningLimits:
         """Return how deep mails are looked into, and which header fields the rules ask for."""
-        return OpeningLimits(**dict(self.opening), more_fields=header_fields(self.triage_policy()))
+        chosen = dict(self.opening)
+        for name in ("processes", "max_time", "max_memory"):  # of the process, not of one mail
+            del chosen[name]
+        return OpeningLimits(**chosen, more_fields=header_fields(self.triage_policy()))
 
     def tracker_kind(self, name: str) -> str:
         """Return the kind of a tracker: the name of its plugin."""

@@ -59,6 +59,26 @@ class SubmissionTls(StrEnum):
     IMPLICIT = "implicit"
 
 
+class KeySource(StrEnum):
+    """Where a reporter's certificate may come from."""
+
+    BOUND = "bound"
+    SIGNATURE = "signature"
+    INSIDE = "attached-inside"
+    OUTSIDE = "attached-outside"
+    AUTOCRYPT = "autocrypt"
+    KEYRING = "keyring"
+    WKD = "wkd"
+    VKS = "vks"
+    HKP = "hkp"
+
+
+class Fallback(StrEnum):
+    """Where a report is filed meanwhile."""
+
+    LOCAL = "local"
+
+
 class Section(BaseModel):
     """A table of the file: frozen, without unknown names, silent about values that it refuses."""
 
@@ -224,6 +244,70 @@ class OpenPGPSettings(Section):
     )
 
 
+class KeyLimitSettings(Section):
+    """How strong a key must be; sizes are in bits of RSA, DSA or ElGamal."""
+
+    reporter_warn_below: Count = Field(
+        default=2048,
+        description="A reporter's key below this is used, and its owner and the team are told.",
+    )
+    reporter_refuse_below: Count = Field(
+        default=1024, description="A reporter's key below this is not used: a notice says why."
+    )
+    own_refuse_below: Count = Field(
+        default=2048,
+        description="A member's key below this is not used, and a role key below it is an error.",
+    )
+
+
+class LookupSettings(Section):
+    """Where a reporter's certificate is looked for.  Asking tells others who writes to you."""
+
+    sources: tuple[KeySource, ...] = Field(
+        default=(
+            KeySource.BOUND,
+            KeySource.SIGNATURE,
+            KeySource.INSIDE,
+            KeySource.OUTSIDE,
+            KeySource.AUTOCRYPT,
+            KeySource.KEYRING,
+            KeySource.WKD,
+            KeySource.VKS,
+            KeySource.HKP,
+        ),
+        description="The places in their order; leave one out to switch it off.",
+    )
+    network: bool = Field(
+        default=True, description="The off switch: false asks nobody outside (WKD, VKS, HKP)."
+    )
+    vks_server: str | None = Field(
+        default=None, description="A keyserver that is asked by address, such as keys.openpgp.org."
+    )
+    hkp_server: str | None = Field(
+        default=None, description="A keyserver that is asked by fingerprint, over HTTPS."
+    )
+    proxy: str | None = Field(
+        default=None, description="A SOCKS proxy for all of it, such as socks5h://127.0.0.1:9050."
+    )
+    timeout: Duration = Field(
+        default=timedelta(seconds=10), description="How long one place may take to answer."
+    )
+    max_size: Size = Field(default=256 << 10, description="The largest answer that is read.")
+    ca_file: FilePath | None = Field(
+        default=None, description="The CA of servers of your own; the system's are used else."
+    )
+    private_networks: bool = Field(
+        default=False,
+        description="Ask servers with private addresses, too: only for a WKD of your own house.",
+    )
+    remember: Duration = Field(
+        default=timedelta(days=1), description="How long an answer is used again."
+    )
+    remember_misses: Duration = Field(
+        default=timedelta(hours=6), description="How long a miss is not asked again."
+    )
+
+
 class OpeningSettings(Section):
     """How deep we look into a mail before it counts as too complex or too large."""
 
@@ -254,6 +338,16 @@ class OpeningSettings(Section):
     )
     max_html: Size = Field(
         default=512 << 10, description="Octets of an HTML part that are turned into text."
+    )
+    processes: Count = Field(
+        default=2, description="Processes that open mails at once; a spare core each is enough."
+    )
+    max_time: Duration = Field(
+        default=timedelta(seconds=60),
+        description="How long one mail may take to be opened, without the time that gpg needs.",
+    )
+    max_memory: Size = Field(
+        default=512 << 20, description="Memory that the process which opens a mail may take."
     )
 
 
@@ -312,6 +406,19 @@ class SubmissionSettings(Section):
 class RetrySettings(Section):
     """When a delivery that could not be worked on is tried again."""
 
+    held: Duration = Field(
+        default=timedelta(hours=6),
+        description="How often a held answer looks for a key by itself; what brings one wakes it.",
+    )
+    trackers: Duration = Field(
+        default=timedelta(hours=1),
+        description="How often it is seen whether projects and open issues still keep a secret.",
+    )
+    events: Duration = Field(
+        default=timedelta(minutes=1),
+        description="How often a tracker is asked what people wrote there.",
+    )
+
     first: Duration = Field(
         default=timedelta(seconds=30), description="The wait after the first deferral."
     )
@@ -357,6 +464,10 @@ class AliasSettings(Section):
     )
     labels: tuple[str, ...] = Field(default=("Security",), description="Labels of new issues.")
     due_days: Count = Field(default=7, description="Days until a new issue is due.")
+    fallback: Fallback | None = Field(
+        default=None,
+        description="local: file in the embedded tracker while the project cannot keep a secret.",
+    )
     templates: FilePath | None = Field(
         default=None, description="A folder with templates of your own for the answers."
     )
@@ -380,4 +491,5 @@ class AliasSettings(Section):
             ),
             templates=str(self.templates or ""),
             name=self.name,
+            fallback=self.fallback.value if self.fallback else "",
         )

@@ -33,10 +33,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0001"
+VERSION = "0002"
 """The migration that this code needs: the head of ``migrations/versions``, as a test compares."""
 
-KNOWN_VERSIONS = ("0001",)
+KNOWN_VERSIONS = ("0001", "0002")
 """Every migration from the first to ``VERSION``; any other version is newer than this code."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -137,6 +137,8 @@ cases = Table(
     Column("issue_id", Text),
     Column("issue_number", Text),
     Column("issue_url", Text),
+    Column("issue_tracker", String(64)),
+    Column("issue_project", Text),
     UniqueConstraint("mail_id", "tracker", "project", name="one_case_for_each_route"),
 )
 Index("cases_issue", cases.c.tracker, cases.c.project, cases.c.issue_id)
@@ -160,6 +162,60 @@ key_bindings = Table(
     Column("bound_at", Instant, nullable=False),
 )
 Index("key_bindings_address", key_bindings.c.alias, key_bindings.c.address, key_bindings.c.id)
+
+key_changes = Table(
+    "key_changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("case_id", ForeignKey("cases.id"), nullable=False),
+    Column("address", String(320), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("source", String(20), nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("accepted_at", Instant),
+    Column("accepted_by", Text),
+    UniqueConstraint("case_id", "fingerprint", name="one_change_for_each_key"),
+)
+"""Certificates that came for a reporter who has another one: the team says whether they count."""
+
+key_lookups = Table(
+    "key_lookups",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("source", String(20), nullable=False),
+    Column("query", String(320), nullable=False),
+    Column("asked_at", Instant, nullable=False),
+    Column("found", LargeBinary),
+    UniqueConstraint("source", "query", name="one_answer_for_each_question"),
+)
+"""What WKD and keyservers said, so that they are not told twice who writes to us; NULL: nothing."""
+
+tracker_cursors = Table(
+    "tracker_cursors",
+    metadata,
+    Column("tracker", String(64), primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("cursor", Text, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+)
+"""How far what people did in each project was read."""
+
+tracker_events = Table(
+    "tracker_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("tracker", String(64), nullable=False),
+    Column("project", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("case_id", ForeignKey("cases.id")),
+    Column("command", String(32)),
+    Column("seen_at", Instant, nullable=False),
+    Column("attempted_at", Instant),
+    Column("done_at", Instant),
+    Column("outcome", String(64)),
+    UniqueConstraint("tracker", "project", "key", name="each_event_once"),
+)
+"""Comments that are commands, and what became of each; their text is never kept."""
 
 outgoing = Table(
     "outgoing",

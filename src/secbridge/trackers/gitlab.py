@@ -19,7 +19,15 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from secbridge.model.case import CommentRef, IssueRef
-from secbridge.model.issue import CommentDraft, Finding, IssueChange, IssueDraft, TrackerEvent
+from secbridge.model.issue import (
+    Actor,
+    CommentDraft,
+    Finding,
+    IssueChange,
+    IssueDraft,
+    IssueState,
+    TrackerEvent,
+)
 from secbridge.ports import EffectKey, Tracker
 from secbridge.trackers import telling
 from secbridge.trackers.gitlab_checks import Checks
@@ -130,6 +138,19 @@ class GitLabTracker:
     async def update(self, ref: IssueRef, change: IssueChange) -> None:
         """Change assignees, due date, labels or state."""
         await self.desk.change(ref, change)
+
+    async def look(self, ref: IssueRef) -> IssueState:
+        """Return the issue as it is now."""
+        seen = await self.desk.read_issue(ref)
+        return IssueState(seen.ref, seen.confidential, seen.open, seen.labels, seen.assignees)
+
+    async def link(self, ref: IssueRef, other: IssueRef) -> bool:
+        """Return False: no links are made yet."""
+        return False
+
+    async def may_command(self, actor: Actor) -> bool:
+        """Return False: nobody commands from here yet."""
+        return False
 
     async def events(self, cursor: str | None) -> tuple[Sequence[TrackerEvent], str]:
         """Return nothing: what people do in the tracker is not read yet."""

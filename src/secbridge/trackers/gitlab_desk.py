@@ -17,6 +17,7 @@ from secbridge.ports import Clock, EffectKey
 from secbridge.rules.drafting import markdown
 from secbridge.trackers import gitlab_answers as answers
 from secbridge.trackers.door import Json, segment
+from secbridge.trackers.files import withheld
 from secbridge.trackers.gitlab_answers import Account
 from secbridge.trackers.gitlab_door import GitLabDoor
 from secbridge.trackers.telling import Seen, SeenComment
@@ -109,10 +110,19 @@ class GitLabDesk:
         body = {"confidential": True, "add_labels": self._labels(draft.labels)}
         await self.door.put("secure issue", self._issue(ref), body)
 
-    async def compose(self, key: EffectKey, draft: IssueDraft, seen: Seen[str]) -> str:
+    async def attach(
+        self, seen: Seen[str], draft: IssueDraft | CommentDraft
+    ) -> Sequence[Paragraph]:
+        """Say where the files are: GitLab would show an upload to whoever has its address."""
+        why = "Uploads do not follow the rights of a confidential issue, so files are not put here."
+        return withheld(why, draft)
+
+    async def compose(
+        self, key: EffectKey, draft: IssueDraft, seen: Seen[str], notes: Sequence[Paragraph]
+    ) -> str:
         """Return the whole description, with what a reader must know of people and files."""
-        notes = [*self._unassigned(draft, seen), *_withheld(draft)]
-        return markdown.told_issue(draft, key.marker, limit=DESCRIPTION_LIMIT, notes=notes)
+        told = [*self._unassigned(draft, seen), *notes]
+        return markdown.told_issue(draft, key.marker, limit=DESCRIPTION_LIMIT, notes=told)
 
     async def tell(self, ref: IssueRef, body: str, draft: IssueDraft) -> None:
         """Give the issue its whole description."""
@@ -156,9 +166,11 @@ class GitLabDesk:
         found = [item for item in ours if markdown.says(answers.text(item, "body"), line)]
         return tuple(self._seen_comment(ref, item) for item in found)
 
-    async def compose_comment(self, key: EffectKey, draft: CommentDraft) -> str:
+    async def compose_comment(
+        self, key: EffectKey, draft: CommentDraft, notes: Sequence[Paragraph]
+    ) -> str:
         """Return the whole note."""
-        blocks = (*draft.blocks, *_withheld(draft))
+        blocks = (*draft.blocks, *notes)
         return markdown.told_comment(
             CommentDraft(draft.case_id, blocks, draft.internal, (), draft.raw_command),
             key.marker,
@@ -277,11 +289,3 @@ class GitLabDesk:
             told=not markdown.is_untold_comment(text),
             body=text,
         )
-
-
-def _withheld(draft: IssueDraft | CommentDraft) -> Sequence[Paragraph]:
-    """Say where the files are: GitLab would show an upload to whoever has its address."""
-    if not draft.attachments:
-        return ()
-    why = "Files are not uploaded, since uploads do not follow the rights of a confidential issue."
-    return (Paragraph(f"{why} An operator gets them with {markdown.code(draft.raw_command)}."),)

@@ -17,11 +17,14 @@ from uuid import uuid4
 from secbridge.errors import Deferral, PermanentFault
 from secbridge.model.case import CommentRef, IssueRef
 from secbridge.model.issue import (
+    Actor,
     CommentDraft,
     DraftAttachment,
     Finding,
     IssueChange,
     IssueDraft,
+    IssueState,
+    Paragraph,
     Severity,
     TrackerEvent,
 )
@@ -105,9 +108,22 @@ class LocalTracker:
         """Change people, date, labels or state.  Raises PermanentFault without such an issue."""
         await self.desk.issues.change_issue(int(ref.id), change, self.desk.clock.now())
 
+    async def look(self, ref: IssueRef) -> IssueState:
+        """Return the issue as it is now."""
+        row = await self.desk.row(ref)
+        return IssueState(ref, row.confidential, row.open, row.labels, row.assignees, row.due)
+
+    async def link(self, ref: IssueRef, other: IssueRef) -> bool:
+        """Return False: issues here name each other in their comments alone."""
+        return False
+
     async def events(self, cursor: str | None) -> tuple[Sequence[TrackerEvent], str]:
         """Return nothing: nobody is told yet of what is done here by hand."""
         return (), cursor or ""
+
+    async def may_command(self, actor: Actor) -> bool:
+        """Return whether a person wrote it: who can write here is an operator of this machine."""
+        return not actor.is_us
 
     async def aclose(self) -> None:
         """There is nothing to close: the store is somebody else's."""
@@ -146,14 +162,22 @@ class LocalDesk:
 
     async def read_issue(self, ref: IssueRef) -> Seen[bytes]:
         """Return the issue as it is now."""
-        return self._seen(await self._row(ref))
+        return self._seen(await self.row(ref))
 
     async def secure(self, ref: IssueRef, draft: IssueDraft) -> None:
         """Add labels that somebody took away; confidential is every issue here."""
         change = IssueChange(add_labels=draft.labels)
         await self.issues.change_issue(int(ref.id), change, self.clock.now())
 
-    async def compose(self, key: EffectKey, draft: IssueDraft, seen: Seen[bytes]) -> bytes:
+    async def attach(
+        self, seen: Seen[bytes], draft: IssueDraft | CommentDraft
+    ) -> Sequence[Paragraph]:
+        """Say nothing: files are committed with the text that they belong to."""
+        return ()
+
+    async def compose(
+        self, key: EffectKey, draft: IssueDraft, seen: Seen[bytes], notes: Sequence[Paragraph]
+    ) -> bytes:
         """Return the sealed text."""
         return await self.sealer.seal(plain.issue_text(draft).encode())
 
@@ -175,7 +199,9 @@ class LocalDesk:
         rows = await self.issues.comments(int(ref.id))
         return tuple(self._seen_comment(ref, row) for row in rows if row.marker == key.marker)
 
-    async def compose_comment(self, key: EffectKey, draft: CommentDraft) -> bytes:
+    async def compose_comment(
+        self, key: EffectKey, draft: CommentDraft, notes: Sequence[Paragraph]
+    ) -> bytes:
         """Return the sealed text."""
         return await self.sealer.seal(plain.comment_text(draft).encode())
 
@@ -207,7 +233,8 @@ class LocalDesk:
 
     # ── Rows ──────────────────────────────────────────────────────────────────────────────────────
 
-    async def _row(self, ref: IssueRef) -> LocalIssue:
+    async def row(self, ref: IssueRef) -> LocalIssue:
+        """Return the row of an issue.  Raises PermanentFault when there is none."""
         row = await self.issues.read_issue(int(ref.id))
         if row is None:
             raise _gone("issue")
@@ -236,7 +263,7 @@ class LocalDesk:
         """Add the files whose names the issue does not have; a second call adds nothing."""
         number = int(ref.id)
         async with self.attaching:  # the store replaces all attachments of an issue at once
-            row, held = await self._row(ref), await self.issues.attachments(number)
+            row, held = await self.row(ref), await self.issues.attachments(number)
             names = {attachment.name for attachment in held}
             sealed = await self._seal_all(ref, [file for file in files if file.name not in names])
             await self.issues.tell_issue(

@@ -98,13 +98,41 @@ class Sealer:
 
 
 @dataclass(frozen=True, slots=True)
+class TeamSealer:
+    """Seals files to the members of the team *and* to the role keys.
+
+    ``members`` are full fingerprints.  A member's key that cannot be used is left out: the others
+    can read, and ``check()`` tells whose key it is.
+    """
+
+    openpgp: OpenPGP
+    role_keys: tuple[str, ...]
+    members: tuple[str, ...] = ()
+
+    @property
+    def has_members(self) -> bool:
+        """Whether anybody but an operator could open what is sealed."""
+        return bool(self.members)
+
+    async def seal(self, content: bytes) -> bytes:
+        """Return ``content`` encrypted.  Raises PermanentFault when the role key cannot be used."""
+        members = [member for member in self.members if await self._usable(member)]
+        return await Sealer(self.openpgp, (*self.role_keys, *members)).seal(content)
+
+    async def _usable(self, fingerprint: str) -> bool:
+        certificate = await self.openpgp.certificate(fingerprint)
+        return certificate is not None and certificate.problem is None
+
+
+@dataclass(frozen=True, slots=True)
 class TrackerContext:
     """What the daemon lends to a tracker: values and ports, never the settings as a whole.
 
     ``name`` is NAME of ``[trackers.NAME]``.  ``secret("token")`` returns what ``token_credential``
     or ``token_file`` of that table names; it is asked when needed, so that a mended secret is taken
     without a restart, and raises ConfigError.  ``labels`` and ``assignees`` are what the aliases
-    that file here ask for; ``check()`` looks at them.
+    that file here ask for; ``check()`` looks at them.  ``team`` seals files for those who read
+    here; where it is None nobody has a key.
     """
 
     name: str
@@ -114,6 +142,7 @@ class TrackerContext:
     clock: Clock
     labels: tuple[str, ...] = ("Security",)
     assignees: tuple[str, ...] = ()
+    team: TeamSealer | None = None
 
 
 class TrackerPlugin(Protocol):

@@ -20,8 +20,9 @@ from typing import Generic, Protocol, TypeVar
 from secbridge import maillog
 from secbridge.errors import Deferral, NotConfidential, OutcomeUnknown
 from secbridge.model.case import CommentRef, IssueRef
-from secbridge.model.issue import CommentDraft, IssueDraft
+from secbridge.model.issue import CommentDraft, IssueDraft, Paragraph
 from secbridge.ports import EffectKey
+from secbridge.trackers.files import withheld
 
 Body = TypeVar("Body")
 """What a tracker keeps as a text and gives back unchanged: ``str``, or sealed ``bytes``."""
@@ -88,12 +89,27 @@ class Desk(Protocol[Body]):
         """Ask once more that the issue be confidential and have its labels."""
         ...
 
-    async def compose(self, key: EffectKey, draft: IssueDraft, seen: Seen[Body]) -> Body:
-        """Return the whole text, report and all; ``seen`` is what the tracker made of the rest."""
+    async def attach(
+        self, seen: Seen[Body], draft: IssueDraft | CommentDraft
+    ) -> Sequence[Paragraph]:
+        """Put the files of a draft beside a proven issue, each once, as the policy allows.
+
+        What is there already under its neutral name is left.  Return what to say of them: where
+        each is, or how an operator gets it.  Never asked for an issue that others can see.
+        """
+        ...
+
+    async def compose(
+        self, key: EffectKey, draft: IssueDraft, seen: Seen[Body], notes: Sequence[Paragraph]
+    ) -> Body:
+        """Return the whole text, report and all; ``seen`` is what the tracker made of the rest.
+
+        ``notes``, about files, stand above the report.
+        """
         ...
 
     async def tell(self, ref: IssueRef, body: Body, draft: IssueDraft) -> None:
-        """Give a proven issue its whole text, and its attachments where the tracker holds them."""
+        """Give a proven issue its whole text."""
         ...
 
     async def withdraw(self, ref: IssueRef, key: EffectKey, draft: IssueDraft) -> None:
@@ -108,8 +124,10 @@ class Desk(Protocol[Body]):
         """Return the comments of our own account with this marker, oldest first."""
         ...
 
-    async def compose_comment(self, key: EffectKey, draft: CommentDraft) -> Body:
-        """Return the whole text of a comment."""
+    async def compose_comment(
+        self, key: EffectKey, draft: CommentDraft, notes: Sequence[Paragraph]
+    ) -> Body:
+        """Return the whole text of a comment; ``notes`` as for ``compose``."""
         ...
 
     async def create_comment(
@@ -171,7 +189,8 @@ async def _prove_then_tell(
         return seen.ref
     if not seen.open:
         await desk.set_open(ref, is_open=True)  # before the report: told and closed would be unseen
-    body = await desk.compose(key, draft, seen)
+    notes = await _attached(desk, seen, draft)
+    body = await desk.compose(key, draft, seen, notes)
     await desk.tell(ref, body, draft)
     after = await desk.read_issue(ref)
     if not after.told:
@@ -233,9 +252,9 @@ async def ensure_comment(
     if not found:
         _wait_for_earlier(desk, key, now)
     issue = await desk.read_issue(ref)
-    body = await desk.compose_comment(key, draft)
     if found or not issue.confidential:
-        return await _comment_in_two_steps(desk, issue, key, draft, body, found)
+        return await _comment_in_two_steps(desk, issue, key, draft, found)
+    body = await desk.compose_comment(key, draft, await _attached(desk, issue, draft))
     comment = await desk.create_comment(ref, key, draft, body)
     with _found_again_later():
         await _compare(desk, comment, body, draft)
@@ -247,7 +266,6 @@ async def _comment_in_two_steps(
     issue: Seen[Body],
     key: EffectKey,
     draft: CommentDraft,
-    body: Body,
     found: Sequence[SeenComment[Body]],
 ) -> CommentRef:
     if not (issue.confidential or draft.internal):
@@ -257,9 +275,22 @@ async def _comment_in_two_steps(
         seen = await desk.read_comment(comment)
         if not (issue.confidential or seen.internal):
             raise _comment_refused(desk, issue.ref, draft)
+        notes = await _attached(desk, issue, draft)
+        body = await desk.compose_comment(key, draft, notes)
         await desk.tell_comment(comment, body)
         await _compare(desk, comment, body, draft)
     return comment
+
+
+async def _attached(
+    desk: Desk[Body], issue: Seen[Body], draft: IssueDraft | CommentDraft
+) -> Sequence[Paragraph]:
+    """Put the files beside an issue that keeps them secret, else say how to get them."""
+    if not draft.attachments:
+        return ()
+    if not issue.confidential:
+        return withheld("The issue is open to others, so files are not put here.", draft)
+    return await desk.attach(issue, draft)
 
 
 async def _compare(desk: Desk[Body], comment: CommentRef, body: Body, draft: CommentDraft) -> None:
