@@ -119,6 +119,10 @@ class Deliveries(Protocol):
         """
         ...
 
+    async def wake_held(self, *, case_id: str | None = None, address: str | None = None) -> int:
+        """Make held answers of a case, or to a reporter's address, due now; return how many."""
+        ...
+
     async def next_due(self) -> datetime | None:
         """Return when ``claim`` will next find something, which may be past, or None for never."""
         ...
@@ -164,6 +168,31 @@ class OwnMail:
     body_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """Another certificate than the bound one came for a reporter; the team says whether it counts.
+
+    ``accepted_by`` is who said so, or None.
+    """
+
+    case_id: str
+    address: str
+    fingerprint: str
+    source: CertificateSource
+    seen_at: datetime
+    accepted_at: datetime | None = None
+    accepted_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoundKey:
+    """A binding with the case that it was made in."""
+
+    case_id: str
+    alias: str
+    binding: KeyBinding
+
+
 class Cases(Protocol):
     """Cases and their journal."""
 
@@ -203,6 +232,32 @@ class Cases(Protocol):
 
     async def key_for(self, alias: str, address: str) -> KeyBinding | None:
         """Return the newest binding of this address under this alias, or None."""
+        ...
+
+    async def propose_key(self, change: KeyChange) -> bool:
+        """Record that another certificate came for the case; return whether that is news."""
+        ...
+
+    async def key_changes(self, case_id: str) -> Sequence[KeyChange]:
+        """Return the certificates that were proposed for a case, oldest first."""
+        ...
+
+    async def accept_key(self, case_id: str, fingerprint: str, *, by: str) -> KeyBinding | None:
+        """Bind a proposed certificate in place of the bound one, and wake the case's held answers.
+
+        One commit.  Return the binding, or None when this certificate was never proposed there.
+        Accepting twice changes nothing.
+        """
+        ...
+
+    async def bound_keys(
+        self, *, alias: str | None = None, address: str | None = None
+    ) -> Sequence[BoundKey]:
+        """Return bindings with their provenance, newest first."""
+        ...
+
+    async def forget_key(self, fingerprint: str, *, by: str) -> int:
+        """Remove every binding of a certificate, with a journal entry each; return how many."""
         ...
 
     async def note(self, case_id: str, event: str, facts: dict[str, str | int]) -> None:

@@ -23,6 +23,7 @@ class State(StrEnum):
     SET_ASIDE = "set-aside"
     ANSWERED = "answered"
     WITHHELD = "answer-withheld"
+    HELD = "answer-held"
     DONE = "done"
     DEFERRED = "deferred"
     QUARANTINED = "quarantined"
@@ -143,6 +144,18 @@ class Withheld:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The answer waits for a key, or for the team's word on one; ``mails`` are notices meanwhile.
+
+    It is tried again at ``until``, or as soon as something brings a key (``wake_held``).
+    """
+
+    why: str
+    until: datetime
+    mails: tuple[OutgoingMail, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Nothing is left to do."""
 
@@ -186,6 +199,7 @@ Move = (
     | Released
     | Answered
     | Withheld
+    | Held
     | Finished
     | Deferred
     | Quarantined
