@@ -1,9 +1,8 @@
 """How would a GitLab answer?  A small stateful one over real HTTP, whose faults come from outside.
 
-Started as a process of its own (``python -m tests.support.fake_gitlab``), it knows one project, a
-bot with a token, a few people, issues, notes and labels.  It executes quick actions and records
-what a text would wake (see ``fake_gitlab_text``).  ``POST /_control`` arms a fault for the next
-requests of a kind; ``GET /_state`` tells all that happened, with every body that anybody sent.
+Started as a process of its own (``python -m tests.support.fake_gitlab``, see ``fake_server``), it
+knows one project, a bot with a token, a few people, issues, notes and labels.  It executes quick
+actions and records what a text would wake (see ``fake_gitlab_text``).
 
 ``FakeGitLab`` is the handle for tests::
 
@@ -15,30 +14,16 @@ requests of a kind; ``GET /_state`` tells all that happened, with every body tha
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import contextlib
-import json
-import socket
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Self
-from urllib.parse import parse_qs, unquote
+from typing import Any
+from urllib.parse import unquote
 
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import JSONResponse, Response
+from tests.support import fake_server
 from tests.support.fake_gitlab_text import QuickAction, alive, extract
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 Json = dict[str, Any]
 
@@ -46,8 +31,7 @@ TOKEN = "glpat-fake-0123456789"
 PROJECT = "group/security"
 BOT = 42
 
-FAULTS: Mapping[str, str] = {
-    # what the tracker does with what it is told; `on` is fixed by the fault
+BEHAVIOURS: Mapping[str, str] = {
     "confidential-ignored": "create-issue",
     "confidential-put-ignored": "update-issue",
     "confidential-put-forbidden": "update-issue",
@@ -57,62 +41,16 @@ FAULTS: Mapping[str, str] = {
     "internal-ignored": "create-note",
     "text-mangled": "update-issue",
     "opens-to-public": "update-issue",
-    # how it answers; `on` is the kind of request, `post` unless told otherwise
-    "202-without-id": "post",
-    "202-without-id-after": "post",
-    "201-empty": "post",
-    "307": "post",
-    "302": "post",
-    "500-before": "post",
-    "500-after": "post",
-    "503-before": "post",
-    "drop-before": "post",
-    "drop-after": "post",
-    "drop-midbody": "post",
-    "429": "post",
-    "html-200": "post",
-    "html-200-after": "post",
-    "junk-201-after": "post",
-    "slow-before": "post",
-    "slow-after": "post",
-    "late": "post",
-    "400": "post",
-    "401": "any",
-    "403": "any",
-    "404": "any",
-    "409": "post",
 }
-"""Each fault with the kind of request that it waits for."""
+"""What the tracker may do with what it is told, and the kind of request that each belongs to."""
 
 # ── State ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(slots=True)
-class Fault:
-    """A fault that is armed; ``on`` is a kind of request, or post, put, get, any."""
-
-    name: str
-    on: str
-    count: int
-    skip: int = 0
-    retry_after: str = "7"
-
-    def waits_for(self, kind: str, method: str) -> bool:
-        """Return whether this request is one that the fault waits for, and count it."""
-        if self.count <= 0 or self.on not in {kind, method.lower(), "any"}:
-            return False
-        if self.skip > 0:
-            self.skip -= 1
-            return False
-        self.count -= 1
-        return True
-
-
-@dataclass(slots=True)
-class World:
+class World(fake_server.World):
     """All that the fake GitLab remembers."""
 
-    base: str = ""
     token: str = TOKEN
     project: str = PROJECT
     bot: int = BOT
@@ -131,36 +69,19 @@ class World:
     members: set[int] = field(default_factory=lambda: {BOT, 1, 2})
     issues: dict[int, Json] = field(default_factory=dict)
     notes: dict[int, list[Json]] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-    requests: list[Json] = field(default_factory=list)
-    acts: list[Json] = field(default_factory=list)
-    elsewhere: list[Json] = field(default_factory=list)
-    late: list[Callable[[], Response]] = field(default_factory=list)
-    ids: int = 1000
 
-    def next_id(self) -> int:
-        """Return a number that was not used before."""
-        self.ids += 1
-        return self.ids
+    def state(self) -> Json:
+        """Return issues and notes as the API shows them."""
+        return {
+            "issues": [_issue(self, issue) for issue in self.issues.values()],
+            "notes": {
+                str(iid): [_note(self, note) for note in notes] for iid, notes in self.notes.items()
+            },
+        }
 
-    def behaves(self, name: str) -> bool:
-        """Return whether a fault of behaviour is armed, and use it up once."""
-        for fault in self.faults:
-            if fault.name == name and fault.count > 0:
-                fault.count -= 1
-                return True
-        return False
-
-    def transport_fault(self, kind: str, method: str) -> Fault | None:
-        """Return the armed fault of transport for this request."""
-        for fault in self.faults:
-            if _is_transport(fault.name) and fault.waits_for(kind, method):
-                return fault
-        return None
-
-
-def _is_transport(name: str) -> bool:
-    return FAULTS[name] in {"post", "any"}
+    def edit(self, order: Json) -> None:
+        """Change an issue as a person would, by hand."""
+        self.issues[order.pop("number")].update(order)
 
 
 # ── Entities, in the shape of lib/api/entities ───────────────────────────────────────────────────
@@ -476,374 +397,56 @@ VERBS: Mapping[tuple[str, str], tuple[str, Verb]] = {
 }
 
 
-# ── Serving, with faults ─────────────────────────────────────────────────────────────────────────
+class Server(fake_server.Server[World]):
+    """The fake GitLab behind HTTP."""
 
+    verbs = VERBS
+    behaviours = BEHAVIOURS
+    prefix = "/api/v4"
 
-class Dropped(Exception):  # noqa: N818 - what happened, not an error
-    """The connection goes down now, without another octet."""
+    def new_world(self, base: str) -> World:
+        """Return an empty GitLab."""
+        return World(base=base)
 
+    def ready(self) -> Json:
+        """Return where it is and how one gets in."""
+        return {"url": self.world.base, "token": TOKEN, "project": PROJECT}
 
-class Server:
-    """The ASGI application around a World."""
-
-    def __init__(self) -> None:
-        self.world = World()
-        self.freed = asyncio.Event()
-        self.transports: dict[tuple[str, int], asyncio.Transport] = {}
-
-    def app(self) -> ASGIApp:
-        """Return the application; paths stay percent-encoded, because a project has a slash."""
-        routes = [
-            Route("/_control", self._control, methods=["POST"]),
-            Route("/_settings", self._settings, methods=["POST"]),
-            Route("/_edit", self._edit, methods=["POST"]),
-            Route("/_reset", self._reset, methods=["POST"]),
-            Route("/_release", self._release, methods=["POST"]),
-            Route("/_state", self._state),
-            Route("/_elsewhere/{rest:path}", self._elsewhere, methods=["GET", "POST", "PUT"]),
-        ]
-        for (method, path), (kind, verb) in VERBS.items():
-            endpoint = self._endpoint(kind, verb)
-            routes.append(Route(f"/api/v4{path}", endpoint, methods=[method]))
-        inner = Starlette(routes=routes)
-
-        async def encoded(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http":
-                scope = {**scope, "path": scope["raw_path"].decode()}
-            with contextlib.suppress(Dropped):
-                await inner(scope, receive, send)
-
-        return encoded
-
-    def _endpoint(self, kind: str, verb: Verb) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
-            return await self._answer(request, kind, verb)
-
-        return endpoint
-
-    async def _answer(self, request: Request, kind: str, verb: Verb) -> Response:
-        body = await _body(request)
-        allowed = self._knows_token(request)
-        self.world.requests.append(
-            {"kind": kind, "method": request.method, "token": allowed, "body": body}
-        )
-        if not allowed:
+    def refusal(self, request: Request, kind: str) -> Response | None:
+        """Refuse a wrong token, and know one project only."""
+        if not self._knows_token(request):
             return JSONResponse({"message": "401 Unauthorized"}, 401)
         project = unquote(request.path_params.get("project", self.world.project))
         if project not in {self.world.project, "7"}:
             return JSONResponse({"message": "404 Project Not Found"}, 404)
+        return None
 
-        def act() -> Response:
-            return verb(self.world, request.path_params, body)
+    def from_elsewhere(self) -> Json:
+        """Return an issue that looks just right."""
+        return {"id": 1, "iid": 1, "confidential": True, "labels": ["Security"]}
 
-        fault = self.world.transport_fault(kind, request.method)
-        return act() if fault is None else await self._fail(fault, request, act)
+    def without_id(self) -> Response:
+        """Return what a note of quick actions alone is answered with."""
+        return JSONResponse({"commands_changes": {}, "summary": ["Commands applied."]}, 202)
 
     def _knows_token(self, request: Request) -> bool:
         private, bearer = request.headers.get("private-token"), request.headers.get("authorization")
         return private == self.world.token or bearer == f"Bearer {self.world.token}"
 
-    async def _fail(  # noqa: C901 - a table of faults, one line each
-        self, fault: Fault, request: Request, act: Callable[[], Response]
-    ) -> Response:
-        commands = {"commands_changes": {}, "summary": ["Commands applied."]}
-        match fault.name:
-            case "202-without-id":
-                return JSONResponse(commands, 202)
-            case "202-without-id-after":
-                act()
-                return JSONResponse(commands, 202)
-            case "201-empty":
-                return JSONResponse({}, 201)
-            case "307" | "302":
-                return self._redirect(int(fault.name), request)
-            case "500-before":
-                return JSONResponse({"message": "500 Internal Server Error"}, 500)
-            case "500-after":
-                act()
-                return JSONResponse({"message": "500 Internal Server Error"}, 500)
-            case "503-before" | "429":
-                headers = {"Retry-After": fault.retry_after}
-                return JSONResponse({"message": "later"}, int(fault.name[:3]), headers)
-            case "drop-before":
-                await self._drop(request)
-            case "drop-after":
-                act()
-                await self._drop(request)
-            case "drop-midbody":
-                return _HalfAnswer(act())
-            case "html-200":
-                return HTMLResponse("<html><body>Please sign in</body></html>")
-            case "html-200-after":
-                act()
-                return HTMLResponse("<html><body>Please sign in</body></html>")
-            case "junk-201-after":
-                act()
-                return Response(b'{"id": 1, "iid', 201, media_type="application/json")
-            case "slow-before":
-                await self._hang(request)
-            case "slow-after":
-                act()
-                await self._hang(request)
-            case "late":
-                self.world.late.append(act)
-                await self._hang(request)
-            case _:
-                return JSONResponse({"message": f"{fault.name} as ordered"}, int(fault.name))
-        raise Dropped
 
-    def _redirect(self, status: int, request: Request) -> Response:
-        other = self.world.base.replace("127.0.0.1", "localhost")
-        location = f"{other}/_elsewhere{request.url.path}"
-        return Response(status_code=status, headers={"Location": location})
+class FakeGitLab(fake_server.Handle):
+    """A fake GitLab in a process of its own."""
 
-    async def _drop(self, request: Request) -> None:
-        client = request.scope["client"]
-        self.transports[client].abort()
-        await asyncio.sleep(0)
-        raise Dropped
-
-    async def _hang(self, request: Request) -> None:
-        """Hold the answer back until the client has gone or the test lets go."""
-        release = asyncio.ensure_future(self.freed.wait())
-        gone = asyncio.ensure_future(_until_gone(request))
-        await asyncio.wait({release, gone}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (release, gone):
-            task.cancel()
-        await self._drop(request)
-
-    # ── From outside ──────────────────────────────────────────────────────────────────────────────
-
-    async def _control(self, request: Request) -> Response:
-        order = await request.json()
-        name = order["fault"]
-        if name not in FAULTS:
-            return JSONResponse({"error": f"no such fault: {name}"}, 400)
-        self.world.faults.append(
-            Fault(
-                name,
-                order.get("on") or FAULTS[name],
-                int(order.get("count", 1)),
-                int(order.get("skip", 0)),
-                str(order.get("retry_after", "7")),
-            )
-        )
-        return JSONResponse({})
-
-    async def _settings(self, request: Request) -> Response:
-        for name, value in (await request.json()).items():
-            kept = getattr(self.world, name)
-            if isinstance(kept, set):
-                value = set(value)
-            if isinstance(kept, dict):
-                value = {int(number): one for number, one in value.items()}
-            setattr(self.world, name, value)
-        return JSONResponse({})
-
-    async def _edit(self, request: Request) -> Response:
-        """Change an issue as a person would, by hand."""
-        order = await request.json()
-        self.world.issues[order.pop("iid")].update(order)
-        return JSONResponse({})
-
-    async def _reset(self, request: Request) -> Response:
-        self.freed.set()
-        self.freed = asyncio.Event()
-        self.world = World(base=self.world.base)
-        return JSONResponse({})
-
-    async def _release(self, request: Request) -> Response:
-        """Let what was late take effect now."""
-        late, self.world.late = self.world.late, []
-        for act in late:
-            act()
-        return JSONResponse({"acted": len(late)})
-
-    async def _state(self, request: Request) -> Response:
-        world = self.world
-        return JSONResponse(
-            {
-                "issues": [_issue(world, issue) for issue in world.issues.values()],
-                "notes": {
-                    str(iid): [_note(world, note) for note in notes]
-                    for iid, notes in world.notes.items()
-                },
-                "requests": world.requests,
-                "acts": world.acts,
-                "elsewhere": world.elsewhere,
-            }
-        )
-
-    async def _elsewhere(self, request: Request) -> Response:
-        """Be the other host to which a redirect leads, and remember what it was given."""
-        self.world.elsewhere.append(
-            {
-                "token": "private-token" in request.headers or "authorization" in request.headers,
-                "body": bool(await request.body()),
-            }
-        )
-        return JSONResponse({"id": 1, "iid": 1, "confidential": True, "labels": ["Security"]}, 201)
-
-
-class _HalfAnswer(Response):
-    """An answer of which the second half never comes."""
-
-    def __init__(self, whole: Response) -> None:
-        super().__init__(bytes(whole.body), whole.status_code, media_type="application/json")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        content = bytes(self.body)
-        await send(
-            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-        )
-        half = content[: len(content) // 2]
-        await send({"type": "http.response.body", "body": half, "more_body": True})
-        raise Dropped
-
-
-async def _until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _body(request: Request) -> Json:
-    """Return the JSON of a write, or the query of a read."""
-    if request.method == "GET":
-        query = parse_qs(request.url.query)
-        return {name: values[-1] for name, values in query.items()}
-    content = await request.body()
-    return dict(json.loads(content)) if content else {}
-
-
-def _protocol(server: Server) -> type[H11Protocol]:
-    class Remembering(H11Protocol):
-        """Keeps each connection's transport, so that a fault can cut it."""
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-            super().connection_made(transport)
-            if self.client is not None:
-                server.transports[self.client] = transport
-
-    return Remembering
-
-
-async def _serve(port: int, *, until_orphaned: bool) -> None:
-    server = Server()
-    config = uvicorn.Config(
-        server.app(), http=_protocol(server), ws="none", lifespan="off", log_level="critical",
-        access_log=False, timeout_graceful_shutdown=1,
-    )  # fmt: skip
-    with socket.create_server(("127.0.0.1", port)) as listening:
-        host, real_port = listening.getsockname()[:2]
-        server.world.base = f"http://{host}:{real_port}"
-        ready = {"url": server.world.base, "token": TOKEN, "project": PROJECT}
-        sys.stdout.write(json.dumps(ready) + "\n")
-        sys.stdout.flush()
-        running = uvicorn.Server(config)
-        watching = asyncio.ensure_future(_stop_at_eof(running)) if until_orphaned else None
-        await running.serve(sockets=[listening])
-        if watching is not None:
-            watching.cancel()
-
-
-async def _stop_at_eof(running: uvicorn.Server) -> None:
-    """Stop when stdin ends: then the tests that started us are gone, however they went."""
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await reader.read()
-    running.should_exit = True
-
-
-# ── The handle for tests ─────────────────────────────────────────────────────────────────────────
-
-
-class FakeGitLab:
-    """A fake GitLab in a process of its own; ``url``, ``token``, ``project`` go into settings."""
-
-    def __init__(self, process: subprocess.Popen[str], url: str, token: str, project: str) -> None:
-        self._process = process
-        self.url = url
-        self.token = token
-        self.project = project
-
-    @classmethod
-    @contextmanager
-    def start(cls, *, port: int = 0) -> Iterator[Self]:
-        """Start one on a free loopback port, and stop it afterwards."""
-        command = [sys.executable, "-m", "tests.support.fake_gitlab", "--port", str(port)]
-        root, pipe = Path(__file__).resolve().parents[2], subprocess.PIPE
-        with subprocess.Popen(
-            [*command, "--until-orphaned"], cwd=root, stdin=pipe, stdout=pipe, text=True
-        ) as process:
-            try:
-                assert process.stdout is not None
-                ready = json.loads(process.stdout.readline())
-                yield cls(process, ready["url"], ready["token"], ready["project"])
-            finally:
-                process.terminate()
-                process.wait(10)
-
-    def fault(self, name: str, count: int = 1, *, on: str = "", skip: int = 0, **more: str) -> None:
-        """Arm a fault for the next ``count`` requests of kind ``on``, after ``skip`` of them."""
-        order = {"fault": name, "count": count, "on": on, "skip": skip, **more}
-        self._call("/_control", order)
-
-    def settings(self, **values: object) -> None:
-        """Change the project, the account or the people: see ``World``."""
-        self._call("/_settings", values)
-
-    def edit(self, iid: int, **values: object) -> None:
-        """Change fields of an issue, as a person of the team would by hand."""
-        self._call("/_edit", {"iid": iid, **values})
-
-    def reset(self) -> None:
-        """Forget everything."""
-        self._call("/_reset", {})
-
-    def release(self) -> int:
-        """Let requests that hung as ``late`` take effect now, and return how many did."""
-        return int(self._call("/_release", {})["acted"])
+    module = "tests.support.fake_gitlab"
 
     def issues(self) -> list[Json]:
         """Return all issues, oldest first, as the API shows them."""
-        return list(self._state()["issues"])
+        return list(self.state()["issues"])
 
     def notes(self, iid: int) -> list[Json]:
         """Return the notes of an issue, oldest first."""
-        return list(self._state()["notes"][str(iid)])
-
-    def requests(self, kind: str = "") -> list[Json]:
-        """Return the requests that came, with their bodies, all or those of one kind."""
-        return [one for one in self._state()["requests"] if kind in {"", one["kind"]}]
-
-    def events(self) -> list[Json]:
-        """Return what texts did: quick actions that acted, and what was alive in them."""
-        return list(self._state()["acts"])
-
-    def elsewhere(self) -> list[Json]:
-        """Return what the other host, to which redirects lead, was given."""
-        return list(self._state()["elsewhere"])
-
-    def _state(self) -> Json:
-        return self._call("/_state", None)
-
-    def _call(self, path: str, order: Mapping[str, object] | None) -> Json:
-        data = None if order is None else json.dumps(order).encode()
-        request = urllib.request.Request(self.url + path, data=data)  # noqa: S310 - our own loopback
-        request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own loopback
-            return dict(json.load(answer))
-
-
-def main() -> None:
-    """Serve until a signal says stop; the first line of stdout tells the address as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--until-orphaned", action="store_true", help="stop when stdin ends")
-    given = parser.parse_args()
-    asyncio.run(_serve(given.port, until_orphaned=given.until_orphaned))
+        return list(self.state()["notes"][str(iid)])
 
 
 if __name__ == "__main__":
-    main()
+    fake_server.serve(Server)
