@@ -14,6 +14,7 @@ from secbridge.model.issue import Severity
 from secbridge.model.message import SignatureVerdict
 from secbridge.model.plaintext import Secret
 from secbridge.openpgp import GnuPG
+from secbridge.openpgp.strength import KeyLimits
 from secbridge.ports import CannotEncrypt, Decrypted
 
 ADDRESS = "reporter@example.net"
@@ -102,20 +103,18 @@ class TestImporting:
     async def test_unusable_certificates_are_told_and_kept_only_to_know_who_signed(
         self, gnupg: GnuPG, people: Ring
     ) -> None:
-        """Expired, revoked, weak, signing-only and version 6 certificates come back with a code.
+        """Expired, revoked, signing-only and version 6 certificates come back with a code.
 
-        The first two and the signing-only one still tell who signed; none is ever encrypted to.
+        The first three still tell who signed; none is ever encrypted to.
         """
         old = people.make_key("Old <old@example.net>", expire="1y", at="20200101T000000")
         gone = people.make_key("Gone <gone@example.net>")
         people.revoke(gone)
-        short = people.make_key("Short <short@example.net>", algo="rsa1024")
         signer = people.make_key("Signer <signer@example.net>", encrypts=False)
         new = pysequoia.Tsk.generate("Six <six@example.net>", profile=pysequoia.Profile.RFC9580)
         offered = {
             "old@example.net": people.export(old),
             "gone@example.net": people.export(gone),
-            "short@example.net": people.export(short),
             "signer@example.net": people.export(signer),
             "six@example.net": bytes(new.extract_certificate()),
         }
@@ -128,11 +127,50 @@ class TestImporting:
         expected = [
             ("expired", "expired"),
             ("revoked", "revoked"),
-            ("weak", None),
             ("no-encryption-subkey", "no-encryption-subkey"),
             ("unsupported-version", None),
         ]
         assert expected == found
+
+    async def test_a_weak_certificate_is_kept_or_not_as_the_limits_say(
+        self, role_ring: Ring, keys: Keys, people: Ring
+    ) -> None:
+        """Between the two limits it is used and warned of; below the lower one it stays outside."""
+        short = people.make_key("Short <short@example.net>", algo="rsa1024")
+        content = people.export(short)
+        found = []
+        for refuse_below in (1025, 1024):
+            limits = KeyLimits(reporter_refuse_below=refuse_below)
+            port = GnuPG(role_ring.home, role_keys=[keys.role_fpr], limits=limits)
+            taken = await port.import_certificate(content, address="short@example.net")
+            kept = await port.certificate(short)
+            await port.aclose()
+            assert taken is not None
+            found.append((taken.problem, taken.warnings, kept is not None))
+        assert [("weak", (), False), (None, ("weak",), True)] == found
+
+    async def test_a_forged_user_id_on_a_weak_key_is_found_by_gpg(
+        self, gnupg: GnuPG, people: Ring
+    ) -> None:
+        """What the library does not look at (RSA 1024) gpg proves, before the address counts."""
+        honest = people.make_key("Honest <honest@example.net>", algo="rsa1024")
+        content = people.export(honest)
+        forged = content.replace(b"honest@example.net", b"victim@example.net")
+        found = await gnupg.import_certificate(forged, address="victim@example.net")
+        assert found is not None
+        assert ("malformed", ()) == (
+            found.problem,
+            await gnupg.certificates_for("victim@example.net"),
+        )
+
+    async def test_curves_that_only_gpg_knows_are_usable(self, gnupg: GnuPG, people: Ring) -> None:
+        """Brainpool is what some authorities prescribe; the library proves nothing about it."""
+        key = people.make_key("Bea <bea@example.net>", algo="brainpoolP256r1")
+        found = await gnupg.import_certificate(people.export(key), address="bea@example.net")
+        assert found is not None
+        assert (None, "brainpoolP256r1/brainpoolP256r1") == (found.problem, found.algorithm)
+        sealed = await gnupg.seal(b"text", recipients=[key])
+        assert people.decrypt(sealed) == b"text"
 
     async def test_a_renewed_certificate_replaces_the_expired_one(
         self, gnupg: GnuPG, people: Ring

@@ -10,7 +10,9 @@ from tests.support.keys import Keys, Ring, fresh_ring
 from secbridge.errors import Deferral
 from secbridge.mail.armor import dearmor
 from secbridge.mail.packets import Container, describe, recipients
+from secbridge.model.issue import Severity
 from secbridge.openpgp import GnuPG
+from secbridge.openpgp.strength import KeyLimits
 from secbridge.ports import CannotEncrypt
 
 TEXT = b"Thank you for your report.\r\n"
@@ -138,11 +140,41 @@ class TestRefusing:
         expected = ("no-encryption-subkey", "no-encryption-subkey")
         assert expected == await refusal(gnupg, keys, signer)
 
-    async def test_weak_keys(self, gnupg: GnuPG, keys: Keys, role_ring: Ring, people: Ring) -> None:
-        """RSA below 2048 bits is refused, even when it is in the ring."""
+    async def test_keys_below_the_limits(self, people: Ring, role_ring: Ring, keys: Keys) -> None:
+        """A reporter's RSA 1024 is used with a warning unless the operator asks for more.
+
+        Of a member, who is ours, more is asked from the beginning.
+        """
         short = people.make_key("Short <short@example.net>", algo="rsa1024")
         role_ring.take(people.export(short))
-        assert await refusal(gnupg, keys, short) == ("weak", "weak")
+        strict = KeyLimits(reporter_refuse_below=2048)
+        for given, expected in (
+            ({}, (None, ("weak",))),
+            ({"own_keys": [short.lower()]}, ("weak", ())),
+            ({"limits": strict}, ("weak", ())),
+            ({"own_keys": [short], "limits": KeyLimits(own_refuse_below=1024)}, (None, ())),
+        ):
+            port = GnuPG(role_ring.home, role_keys=[keys.role_fpr], **given)
+            found = await port.certificate(short)
+            assert found is not None
+            assert expected == (found.problem, found.warnings)
+            if expected[0] == "weak":
+                assert await refusal(port, keys, short) == ("weak", "weak")
+            else:
+                sealed = await port.seal(TEXT, recipients=[keys.role_fpr, short])
+                assert (await port.unseal(sealed)).content == TEXT
+            await port.aclose()
+
+    async def test_a_role_key_below_the_limit(self, people: Ring) -> None:
+        """It is not encrypted to either, and the self-test says what to do."""
+        role = people.make_key("Short role <role@example.org>", algo="rsa1024")
+        port = GnuPG(people.home, role_keys=[role])
+        with pytest.raises(CannotEncrypt) as caught:
+            await port.seal(TEXT, recipients=[role])
+        (finding,) = await port.self_test(role)
+        await port.aclose()
+        assert (caught.value.code, finding.severity) == ("weak", Severity.ERROR)
+        assert "Ed25519" in finding.mend
 
 
 class TestSigning:

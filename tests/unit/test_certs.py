@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tests.support.keys import Keys, Ring, fresh_ring
 
 from secbridge.openpgp import certs
-from secbridge.openpgp.certs import Inspected, addr_spec, inspect, only_address, only_subkeys
+from secbridge.openpgp.certs import Inspected, inspect, only_address, only_subkeys
+from secbridge.openpgp.strength import REPORTER, Bounds
+from secbridge.openpgp.userids import addr_spec
 
 NOW = datetime.now(UTC)
 
@@ -33,6 +35,12 @@ def one(content: bytes) -> Inspected:
 def problem(content: bytes) -> str | None:
     """Return what keeps us from using the only certificate in ``content``."""
     return one(content).certificate.problem
+
+
+def judged(content: bytes, bounds: Bounds) -> tuple[str | None, tuple[str, ...]]:
+    """Return the problem and the warnings of the only certificate in ``content``."""
+    (found,) = inspect(content, NOW, bounds)
+    return found.certificate.problem, found.certificate.warnings
 
 
 class TestAddresses:
@@ -118,11 +126,66 @@ class TestInspection:
         key = ring.make_key("Signer <signer@example.net>", encrypts=False)
         assert problem(ring.export(key)) == "no-encryption-subkey"
 
-    def test_short_keys_are_weak(self, ring: Ring) -> None:
-        """RSA below 2048 bits is refused, 2048 is taken."""
-        short = ring.make_key("Short <short@example.net>", algo="rsa1024")
-        enough = ring.make_key("Enough <enough@example.net>", algo="rsa2048")
-        assert (problem(ring.export(short)), problem(ring.export(enough))) == ("weak", None)
+    def test_strength_is_measured_by_the_bounds(self, ring: Ring) -> None:
+        """RSA 1024 is weak, warned of, or good, as the operator has it; so is any other key."""
+        short = ring.export(ring.make_key("Short <short@example.net>", algo="rsa1024"))
+        enough = ring.export(ring.make_key("Enough <enough@example.net>", algo="rsa2048"))
+        curve = ring.export(ring.make_key("Curve <curve@example.net>", algo="nistp256"))
+        found = [
+            judged(content, Bounds(refuse_below, warn_below))
+            for content in (short, enough, curve)
+            for refuse_below, warn_below in ((1024, 1024), (1024, 3073), (3073, 3073))
+        ]
+        assert [(None, ()), (None, ("weak",)), ("weak", ())] * 3 == found
+
+    def test_the_primary_key_counts_as_much_as_the_subkey(self, ring: Ring) -> None:
+        """DSA 1024 with a strong encryption subkey: whoever forges the one takes the other."""
+        old = ("--cert-digest-algo", "SHA256", "--enable-dsa2")
+        before = set(ring.fingerprints())
+        ring.gpg(*old, "--quick-gen-key", "Dora <dora@example.net>", "dsa1024", "cert,sign", "0")
+        (key,) = set(ring.fingerprints()) - before
+        ring.gpg(*old, "--quick-add-key", key, "elg2048", "encr", "0")
+        content = ring.export(key)
+        found = one(content).certificate
+        assert ("dsa1024/elg2048", None, ("weak",)) == (
+            found.algorithm, found.problem, found.warnings,
+        )  # fmt: skip
+        assert judged(content, Bounds(2048, 2048)) == ("weak", ())
+
+    def test_a_strong_primary_key_does_not_help_a_weak_subkey(self, ring: Ring) -> None:
+        """What is encrypted is as safe as the key that it is encrypted to."""
+        key = ring.make_key("Mix <mix@example.net>", algo="rsa2048", encrypts=False)
+        ring.add_subkey(key, algo="rsa1024")
+        content = ring.export(key)
+        found = [judged(content, bounds) for bounds in (REPORTER, Bounds(2048, 2048))]
+        assert [(None, ("weak",)), ("weak", ())] == found
+
+    def test_weak_keys_have_their_other_defects_told(self, ring: Ring) -> None:
+        """What the library does not look at is judged by its packets: time, revocation, hashes."""
+        old = ring.make_key(
+            "Old 1 <o@example.net>", algo="rsa1024", expire="1y", at="20200101T000000"
+        )
+        signer = ring.make_key("Sign 1 <s@example.net>", algo="rsa1024", encrypts=False)
+        gone = ring.make_key("Gone 1 <g@example.net>", algo="rsa1024")
+        dsa = ring.make_key("Dora 1 <d@example.net>", algo="dsa1024", encrypts=False)
+        found = [ring.export(old), ring.export(signer), ring.revoke(gone), ring.export(dsa)]
+        expected = [("expired",), ("no-encryption-subkey",), ("revoked",), ("sha1-bindings",)]
+        assert expected == [one(content).problems for content in found]
+
+    def test_all_that_is_wrong_is_told(self, ring: Ring) -> None:
+        """Whoever mends the first defect should not meet the next one a mail later."""
+        key = ring.make_key(
+            "Both <both@example.net>", algo="rsa1024", expire="1y", at="20200101T000000"
+        )
+        (found,) = inspect(ring.export(key), NOW, Bounds(2048, 2048))
+        assert (("weak", "expired"), "weak") == (found.problems, found.certificate.problem)
+
+    def test_a_key_that_expires_soon_is_warned_of(self, ring: Ring) -> None:
+        """Thirty days before; a subkey that ends first counts."""
+        names = {"29d": ("expires-soon",), "31d": ()}
+        for expire, expected in names.items():
+            key = ring.make_key(f"Soon {expire} <soon@example.net>", subkey_expire=expire)
+            assert judged(ring.export(key), REPORTER) == (None, expected)
 
     def test_bindings_by_sha1_are_named(self, ring: Ring) -> None:
         """A certificate whose own signatures are SHA-1 proves nothing, and the reason is told."""
@@ -134,11 +197,45 @@ class TestInspection:
         found = one(ring.export(key)).certificate
         assert (found.problem, found.addresses) == ("sha1-bindings", ("sha@example.net",))
 
+    def test_a_subkey_bound_by_sha1_is_named_even_under_a_sound_name(self, ring: Ring) -> None:
+        """The name is proven, the key that we would encrypt to is not."""
+        key = ring.make_key("Half <half@example.net>", encrypts=False)
+        assert problem(ring.export(key)) == "no-encryption-subkey"
+        ring.gpg("--cert-digest-algo", "SHA1", "--quick-add-key", key, "cv25519", "encr", "0")
+        assert problem(ring.export(key)) == "sha1-bindings"
+        ring.add_subkey(key)
+        assert problem(ring.export(key)) is None
+
     def test_certificates_of_version_6_are_unsupported(self) -> None:
         """Gpg reads neither version 6 nor the new algorithms; the owner is told which one it is."""
         made = pysequoia.Tsk.generate("V6 <v6@example.net>", profile=pysequoia.Profile.RFC9580)
         found = one(bytes(made.extract_certificate())).certificate
         assert (found.problem, found.addresses) == ("unsupported-version", ("v6@example.net",))
+
+    def test_certificates_of_version_5_are_unsupported(self, keys: Keys) -> None:
+        """As some GnuPG 2.5 make them; told apart from damage by their first octet alone."""
+        content = bytearray(keys.reporter_cert)
+        assert content[2] == 4
+        content[2] = 5
+        assert problem(bytes(content)) == "unsupported-version"
+
+    @pytest.mark.parametrize("curve", ["2a8648ce3d030101", "2b8104002100ff01"])
+    def test_curves_that_gpg_does_not_know_are_unsupported(self, ring: Ring, curve: str) -> None:
+        """NIST P-192 and what nobody has heard of: never used, whatever the limits."""
+        key = ring.make_key(f"Curve {curve} <curve@example.net>", algo="nistp256")
+        known = bytes.fromhex("2a8648ce3d030107")
+        content = ring.export(key).replace(known, bytes.fromhex(curve))
+        found = one(content)
+        assert "unsupported-version" == found.certificate.problem
+        assert (f"Curve {curve} <curve@example.net>",) == found.user_ids
+
+    @pytest.mark.parametrize(
+        "name", ["Rita Ö. <r@example.net>", "Рита <r@example.net>", "李 <r@example.net>"]
+    )
+    def test_user_ids_in_any_script_are_sound(self, name: str) -> None:
+        """Only what nobody can see is odd."""
+        made = pysequoia.Tsk.generate(user_ids=[name])
+        assert problem(bytes(made.extract_certificate())) is None
 
     @pytest.mark.parametrize("odd", ["\n", "\r", "\u2028", "\u0085", "\u202e", "\0", "\x1b"])
     def test_user_ids_with_odd_characters_spoil_the_certificate(self, odd: str) -> None:
@@ -164,7 +261,8 @@ class TestInspection:
 
     def test_too_large_certificates_are_not_even_parsed(self, keys: Keys) -> None:
         """Flooded certificates are refused by their weight."""
-        assert problem(keys.reporter_cert + b"\0" * certs.MOST_OCTETS) == "too-large"
+        largest = keys.reporter_cert.ljust(certs.MOST_OCTETS, b"\0")
+        assert (problem(largest), problem(largest + b"\0")) == (None, "too-large")
 
     def test_a_blob_of_many_certificates_is_cut_short(self, keys: Keys) -> None:
         """No more than a handful are looked at."""

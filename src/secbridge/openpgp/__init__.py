@@ -2,5 +2,6 @@
 
 from secbridge.openpgp.gnupg import GnuPG
 from secbridge.openpgp.home import scratch_copy
+from secbridge.openpgp.strength import KeyLimits
 
-__all__ = ["GnuPG", "scratch_copy"]
+__all__ = ["GnuPG", "KeyLimits", "scratch_copy"]

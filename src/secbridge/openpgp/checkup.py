@@ -16,7 +16,7 @@ from secbridge.openpgp.faults import Fault
 from secbridge.openpgp.keyring import Keyring
 from secbridge.openpgp.making import Maker
 from secbridge.openpgp.opening import Opener
-from secbridge.openpgp.ring import RingCertificate, encryption_keys, judge
+from secbridge.openpgp.ring import RingCertificate, encryption_keys
 from secbridge.ports import Certificate
 
 SOON = timedelta(days=60)
@@ -62,7 +62,7 @@ class Checkup:
         return tuple(problems) or (Finding(subject, Severity.OK, "It decrypts and signs."),)
 
     def _validity(self, subject: str, found: RingCertificate) -> Iterator[Finding]:
-        certificate = judge(found, time.time())
+        certificate = self._keyring.judge(found)
         if certificate.problem is not None:
             text = f"It cannot be encrypted to: {certificate.problem}."
             yield _error(subject, text, _PROBLEMS.get(certificate.problem, ""))

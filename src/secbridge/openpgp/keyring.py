@@ -17,6 +17,8 @@ from secbridge.openpgp import certs, status
 from secbridge.openpgp.faults import Fault, fault
 from secbridge.openpgp.hardened import HardenedGPG
 from secbridge.openpgp.ring import RingCertificate, RingKey, judge, parse_listing
+from secbridge.openpgp.strength import Bounds, KeyLimits
+from secbridge.openpgp.userids import addr_spec
 from secbridge.ports import CannotEncrypt, Certificate
 from secbridge.rules.structure import same_address
 
@@ -26,6 +28,7 @@ _MOST_REMEMBERED = 4096
 _LEAST_SPACE = 1 << 20
 """Octets that gpg needs at the least to rewrite a small ring."""
 _HEX = frozenset("0123456789ABCDEF")
+_LIMITS = KeyLimits()
 _TELLS_WHO_SIGNED = frozenset({None, "no-encryption-subkey", "expired", "revoked"})
 """What may be wrong with a certificate by which we still judge the signatures of its owner."""
 
@@ -34,10 +37,18 @@ class Keyring:
     """The certificates of one GNUPGHOME and the role keys among them.  All methods block.
 
     ``role_keys`` are primary fingerprints; without any, every key whose secret part is in the ring
-    is a role key.
+    is a role key.  ``own_keys`` are those of the members, who are held to the same ``limits``.
     """
 
-    def __init__(self, gpg: HardenedGPG, home: Path, role_keys: Sequence[str]) -> None:
+    def __init__(
+        self,
+        gpg: HardenedGPG,
+        home: Path,
+        role_keys: Sequence[str],
+        *,
+        own_keys: Sequence[str] = (),
+        limits: KeyLimits = _LIMITS,
+    ) -> None:
         self._gpg = gpg
         self._home = home
         self._watched = [
@@ -45,6 +56,8 @@ class Keyring:
             for name in ("pubring.kbx", "pubring.gpg", "pubring.db", "private-keys-v1.d")
         ]
         self._role_keys = tuple(normal(fingerprint) for fingerprint in role_keys)
+        self._own_keys = frozenset(normal(fingerprint) for fingerprint in own_keys)
+        self._limits = limits
         self._lock = threading.Lock()
         self._stamp: object = None
         self._remembered: dict[tuple[str, ...], object] = {}
@@ -65,7 +78,7 @@ class Keyring:
 
     def named(self, address: str) -> tuple[RingCertificate, ...]:
         """Return the certificates with this address as a valid user ID."""
-        if certs.addr_spec(address) is None:
+        if addr_spec(address) is None:
             return ()
         now = time.time()
         return tuple(
@@ -79,7 +92,17 @@ class Keyring:
         found = self.find(fingerprint)
         if found is None or found.fingerprint != normal(fingerprint):
             return None
-        return judge(found, time.time())
+        return self.judge(found)
+
+    def judge(self, found: RingCertificate) -> Certificate:
+        """Return one of the ring's certificates as we judge it now."""
+        return judge(found, time.time(), self.bounds(found))
+
+    def bounds(self, found: RingCertificate) -> Bounds:
+        """Return what is asked of a certificate: more of our own than of a reporter's."""
+        fingerprint = found.fingerprint
+        own = found.secret or fingerprint in self._own_keys or self.is_role(fingerprint)
+        return self._limits.bounds(own=own)
 
     def usable(self, fingerprint: str) -> Certificate:
         """Return a certificate that can be encrypted to now, or raise CannotEncrypt."""
@@ -157,12 +180,13 @@ class Keyring:
 
     def take(self, content: bytes, address: str) -> Certificate | None:
         """Import the certificate that names ``address`` (port: ``OpenPGP.import_certificate``)."""
-        if certs.addr_spec(address) is None:
+        if addr_spec(address) is None:
             return None
         seen = ("import", sha256(content).hexdigest(), address)
         if (known := self._recall(seen)) is not None:
             return self.judged(cast("str", known))
-        inspected = certs.inspect(content, datetime.now(UTC))
+        bounds = self._limits.bounds(own=False)
+        inspected = certs.inspect(content, datetime.now(UTC), bounds)
         chosen = _choose(inspected, address)
         if chosen is None:
             return None

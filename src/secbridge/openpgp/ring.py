@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from secbridge.openpgp.certs import BIT_ALGORITHMS, WEAKEST_BITS, addr_spec, unescape
+from secbridge.openpgp.strength import REPORTER, Bounds, warnings
+from secbridge.openpgp.userids import addr_spec, unescape
 from secbridge.ports import Certificate
 
 _INVALID = frozenset("reidn")
@@ -42,11 +43,6 @@ class RingKey:
     def name(self) -> str:
         """The algorithm as people say it, ``ed25519`` or ``rsa4096``."""
         return self.curve or f"{_NAMES.get(self.algorithm, 'algorithm-')}{self.bits}"
-
-    @property
-    def weak(self) -> bool:
-        """Whether its size is below what we encrypt to."""
-        return self.algorithm in BIT_ALGORITHMS and self.bits < WEAKEST_BITS
 
     def expired(self, now: float) -> bool:
         """Whether it is past its time."""
@@ -164,34 +160,49 @@ def _number(fields: Sequence[bytes], index: int) -> int:
 # ── Judging ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def judge(found: RingCertificate, now: float) -> Certificate:
-    """Return a certificate as we judge it at ``now`` (seconds since 1970)."""
-    usable = encryption_keys(found, now)
+def judge(found: RingCertificate, now: float, bounds: Bounds = REPORTER) -> Certificate:
+    """Return a certificate as we judge it at ``now`` (seconds since 1970) by these bounds."""
+    usable = encryption_keys(found, now, bounds)
     soonest = min((key.expires for key in (found.primary, *usable[:1]) if key.expires), default=0)
+    expires = datetime.fromtimestamp(soonest, UTC) if soonest else None
+    problem = _problem(found, usable, now, bounds)
     return Certificate(
         fingerprint=found.fingerprint,
         addresses=found.addresses(now),
         encryption_subkeys=tuple(key.fingerprint for key in usable),
-        problem=_problem(found, usable, now),
-        expires=datetime.fromtimestamp(soonest, UTC) if soonest else None,
+        problem=problem,
+        expires=expires,
         algorithm="/".join(key.name for key in (found.primary, *usable[:1])),
+        warnings=() if problem else _warnings((found.primary, *usable[:1]), expires, now, bounds),
     )
 
 
-def encryption_keys(found: RingCertificate, now: float) -> tuple[RingKey, ...]:
+def encryption_keys(
+    found: RingCertificate, now: float, bounds: Bounds = REPORTER
+) -> tuple[RingKey, ...]:
     """Return the keys that may be encrypted to now, newest first, the primary key last."""
     if found.primary.validity in _INVALID or found.primary.expired(now):
         return ()
-    valid = [key for key in found.subkeys if _usable(key, now)]
+    valid = [key for key in found.subkeys if _usable(key, now, bounds)]
     newest = sorted(valid, key=lambda key: key.created, reverse=True)
-    return (*newest, *([found.primary] if _usable(found.primary, now) else []))
+    return (*newest, *([found.primary] if _usable(found.primary, now, bounds) else []))
 
 
-def _usable(key: RingKey, now: float) -> bool:
-    return key.encrypts() and key.validity not in _INVALID and not key.expired(now) and not key.weak
+def _usable(key: RingKey, now: float, bounds: Bounds) -> bool:
+    in_force = key.validity not in _INVALID and not key.expired(now)
+    return key.encrypts() and in_force and not bounds.refuses(key.algorithm, key.bits)
 
 
-def _problem(found: RingCertificate, usable: Sequence[RingKey], now: float) -> str | None:
+def _warnings(
+    used: Sequence[RingKey], expires: datetime | None, now: float, bounds: Bounds
+) -> tuple[str, ...]:
+    weak = any(bounds.warns(key.algorithm, key.bits) for key in used)
+    return warnings(weak=weak, expires=expires, now=datetime.fromtimestamp(now, UTC))
+
+
+def _problem(
+    found: RingCertificate, usable: Sequence[RingKey], now: float, bounds: Bounds
+) -> str | None:
     primary = found.primary
     if primary.validity == "r":
         return "revoked"
@@ -199,17 +210,17 @@ def _problem(found: RingCertificate, usable: Sequence[RingKey], now: float) -> s
         return "expired"
     if primary.validity in _INVALID:
         return "malformed"
-    if primary.weak:
+    if bounds.refuses(primary.algorithm, primary.bits):
         return "weak"
     if not found.users:
         return "no-user-id"
-    return None if usable else _why_unusable(found.keys, now)
+    return None if usable else _why_unusable(found.keys, now, bounds)
 
 
-def _why_unusable(keys: Iterable[RingKey], now: float) -> str:
+def _why_unusable(keys: Iterable[RingKey], now: float, bounds: Bounds) -> str:
     meant = [key for key in keys if key.encrypts()]
     if any(key.expired(now) for key in meant):
         return "expired"
-    if any(key.weak for key in meant):
+    if any(bounds.refuses(key.algorithm, key.bits) for key in meant):
         return "weak"
     return "revoked" if any(key.validity == "r" for key in meant) else "no-encryption-subkey"
