@@ -308,6 +308,12 @@ def test_any_text_survives_the_way(text: str) -> None:
     assert expected.split(b"\n") == came_out.removesuffix(b"\r\n").split(b"\r\n")
 
 
+def test_no_line_looks_like_the_one_that_a_mailbox_changes() -> None:
+    """A ``>`` is put before "From ", or taken from ">From ", so neither stands there."""
+    coded = compose.quoted_printable("From a\n>From b\n>>From c\nFrome d\n")
+    assert coded == "=46rom a\r\n>=46rom b\r\n>>=46rom c\r\nFrome d"
+
+
 def test_our_names_for_the_boundary_cannot_stand_in_a_body() -> None:
     """Quoted-printable never has "=_", and armor has no underscore."""
     text = "--=_sb_0123456789abcdef01234567--\n"

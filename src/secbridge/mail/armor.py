@@ -54,6 +54,7 @@ _LINE = re.compile(
     rb"-----[ \t]*\r?$",
     re.MULTILINE,
 )
+_STUFFED = re.compile(_LINE.pattern.replace(b"^-", b"^ ?-", 1), re.MULTILINE)
 _QUOTED = re.compile(rb"^[ \t>]{1,40}-----(BEGIN|END) PGP MESSAGE-----[ \t]*\r?$", re.MULTILINE)
 _MARKS = re.compile(rb"^[ \t>]{1,40}", re.MULTILINE)
 _KINDS = {
@@ -70,18 +71,19 @@ _NOT_BASE64 = bytes(
 )
 
 
-def blocks(text: bytes) -> list[ArmorBlock]:
+def blocks(text: bytes, *, stuffed: bool = False) -> list[ArmorBlock]:
     """Return the armored blocks that begin at the start of a line, in order; they never overlap.
 
     A clear-signed text is one block, from ``BEGIN PGP SIGNED MESSAGE`` to the end of its
-    signature.  Quoted armor (``> -----BEGIN``) is text.
+    signature.  Quoted armor (``> -----BEGIN``) is text.  ``stuffed``: a blank may stand before any
+    line (RFC 3676 section 4.4).
     """
-    return list(_blocks(text))
+    return list(_blocks(text, _STUFFED if stuffed else _LINE))
 
 
-def _blocks(text: bytes) -> Iterator[ArmorBlock]:
+def _blocks(text: bytes, pattern: re.Pattern[bytes]) -> Iterator[ArmorBlock]:
     begun: ArmorBlock | None = None
-    for line in _LINE.finditer(text):
+    for line in pattern.finditer(text):
         kind, begins = _KINDS[line[2]], line[1] == b"BEGIN"
         if begun is None:
             begun = ArmorBlock(line.start(), len(text), kind, complete=False) if begins else None
@@ -95,9 +97,9 @@ def _blocks(text: bytes) -> Iterator[ArmorBlock]:
         yield begun
 
 
-def all_blocks(text: bytes) -> list[ArmorBlock]:
+def all_blocks(text: bytes, *, stuffed: bool = False) -> list[ArmorBlock]:
     """Return the blocks of ``blocks`` and the quoted messages between them, in order."""
-    found = blocks(text)
+    found = blocks(text, stuffed=stuffed)
     quoted = [
         one
         for one in _quoted_blocks(text)

@@ -246,10 +246,13 @@ def _folded(name: str, value: str) -> str:
 
 
 def quoted_printable(text: str) -> str:
-    """Return a text in quoted-printable, without a ``From `` that a mailbox would change."""
+    """Return a text in quoted-printable, without a ``From `` that a mailbox would change.
+
+    Some put a ``>`` before it, others take one away again (mboxo and mboxrd, RFC 4155).
+    """
     plain = "\n".join(text.splitlines()).encode()
     coded = binascii.b2a_qp(plain + b"\n", quotetabs=False, istext=True, header=False)
-    safe = re.sub(rb"^From ", b"=46rom ", coded, flags=re.MULTILINE)
+    safe = re.sub(rb"^(>*)From ", rb"\1=46rom ", coded, flags=re.MULTILINE)
     return safe.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n").decode("ascii").removesuffix("\r\n")
 
 

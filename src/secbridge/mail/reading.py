@@ -132,10 +132,13 @@ class Reading:
             one.last = len(self.pieces)
 
     def add_certificate(self, source: CertificateSource, content: bytes) -> None:
-        """Keep a certificate that came with the mail, unless it is too large or one too many."""
+        """Keep a certificate that came with the mail, unless it is one too many.
+
+        Of one that is too large the beginning is kept: enough to tell its owner that it is.
+        """
         kept = self.certificates.setdefault(source, [])
-        room = len(kept) < MOST_CERTIFICATES and len(content) <= LARGEST_CERTIFICATE
-        if room and content not in kept:
+        content = content[: LARGEST_CERTIFICATE + 1]
+        if len(kept) < MOST_CERTIFICATES and content not in kept:
             kept.append(content)
 
     def note(self, code: str) -> None:

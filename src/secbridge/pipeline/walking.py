@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-from secbridge.mail import parse, protected
+from secbridge.mail import flowed, parse, protected
 from secbridge.mail.armor import ArmorBlock, OpenPGPKind, all_blocks, blocks, unquoted
+from secbridge.mail.flowed import Flow, flow_of
 from secbridge.mail.headers import split_header, unstructured
 from secbridge.mail.packets import holds_packets, sniff
 from secbridge.mail.reading import Reading, Sense, unsaid
@@ -274,7 +275,7 @@ class Reader:
         if part.media_type == "text/html":
             await self._html(part, content, place)
         else:
-            await self._words(content, part, place)
+            await self._words(content, part, place, flow=flow_of(part))
 
     async def _html(self, part: Part, content: bytes, place: Place) -> None:
         limits = self._limits
@@ -291,33 +292,37 @@ class Reader:
         self._say(text, place)
 
     async def _words(
-        self, content: bytes, part: Part, place: Place, *, charset: str | None = None
+        self,
+        content: bytes,
+        part: Part,
+        place: Place,
+        *,
+        charset: str | None = None,
+        flow: Flow | None = None,
     ) -> None:
         """Read a text, opening and judging each armored block where it stands."""
         charset = charset or parse.charset_of(part)
         spoken = 0
-        for block in all_blocks(content) if _ARMOR in content else ():
+        for block in all_blocks(content, stuffed=flow is not None) if _ARMOR in content else ():
             self._blocks_left -= 1
             if self._blocks_left < 0:
                 self.reading.too_complex()
                 self.reading.add_shut(LayerForm.INLINE, place.depth, OpenFailure.TOO_COMPLEX)
                 break
-            armored = content[block.start : block.end]
-            kind = _kind_of_block(armored, block)
+            forms = _forms(content[block.start : block.end], block, flow)
+            kind = _kind_of_block(forms[0], block)
             if kind is OpenPGPKind.PUBLIC_KEY:
-                self._certificate(armored, place)
-            if block.quoted:
-                armored = unquoted(armored)
-                if not await self._opens(armored, place):
-                    continue
+                self._certificate(forms[0], place)
+            if block.quoted and not await self._opens(forms[0], place):
+                continue
             if kind not in _ACTED_ON:
                 continue
             self._speak(content[spoken : block.start], part, charset, place)
             spoken = block.end
             if kind is OpenPGPKind.MESSAGE:
-                await self._ciphertext(armored, part, place, LayerForm.INLINE)
+                await self._ciphertext(forms[0], part, place, LayerForm.INLINE)
             else:
-                await self._signed_text(armored, part, charset, place)
+                await self._signed_text(forms, part, charset, place)
         self._speak(content[spoken:] if spoken else content, part, charset, place)
 
     async def _opens(self, quoted: bytes, place: Place) -> bool:
@@ -470,16 +475,27 @@ class Reader:
         return self._signatures_left >= 0
 
     async def _signed_text(
-        self, armored: bytes, part: Part, charset: str | None, place: Place
+        self, forms: tuple[bytes, ...], part: Part, charset: str | None, place: Place
     ) -> None:
-        """Judge a clear-signed text, or a signed message in armor, within a text."""
-        facts, content = await self._opaque(armored, place)
-        form = LayerForm.INLINE
-        begun = self.reading.begin_signed(facts, form, place.depth, attached=place.attached)
+        """Judge a clear-signed text, or a signed message in armor, within a text.
+
+        Of the forms that a text which flows may have been signed in, the one that verifies is what
+        its author wrote, and what is told.
+        """
+        facts, content = await self._opaque(forms[0], place)
+        for form in forms[1:]:
+            if not _is_bad(facts):
+                break
+            again, other = await self._opaque(form, place)
+            if again and not _is_bad(again):
+                facts, content = again, other
+        begun = self.reading.begin_signed(
+            facts, LayerForm.INLINE, place.depth, attached=place.attached
+        )
         if content is None:
-            self._speak(armored, part, charset, place)
+            self._speak(forms[0], part, charset, place)
         else:
-            await self._payload(content, part, _deeper(place, bool(facts)), form)
+            await self._payload(content, part, _deeper(place, bool(facts)), LayerForm.INLINE)
         self.reading.end_signed(begun)
 
     async def _signed_payload(
@@ -531,9 +547,24 @@ def _judged(facts: tuple[SignatureFact, ...]) -> tuple[SignatureFact, ...]:
     return tuple(fact for fact in facts if fact.verdict is not SignatureVerdict.ABSENT)
 
 
+def _is_bad(facts: tuple[SignatureFact, ...]) -> bool:
+    return any(fact.verdict is SignatureVerdict.BAD for fact in facts)
+
+
 def _deeper(place: Place, signed: bool) -> Place:
     """Return the place under one more layer when what lies there is signed."""
     return replace(place, depth=place.depth + 1) if signed else place
+
+
+def _forms(armored: bytes, block: ArmorBlock, flow: Flow | None) -> tuple[bytes, ...]:
+    """Return the forms in which a block may have been made; the first is how it stands there."""
+    if block.quoted:
+        armored = unquoted(armored)
+    if flow is None:
+        return (armored,)
+    if block.kind is OpenPGPKind.CLEARTEXT:
+        return flow.signed_forms(armored)
+    return (flowed.armor(armored),)
 
 
 def _kind_of_block(armored: bytes, block: ArmorBlock) -> OpenPGPKind | None:
