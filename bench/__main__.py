@@ -19,12 +19,13 @@ from time import perf_counter
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import accepting, endtoend, sizes
+from bench import accepting, endtoend, opening, sizes
 from bench.result import Section, as_json, table
 from bench.scene import CORES, GPG, Scene, a_scene
 from bench.wire import BenchError
+from secbridge import logs
 
-PARTS = ("end-to-end", "accepts", "size")
+PARTS = ("end-to-end", "opening", "accepts", "size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and print the table or JSON on standard output; progress goes to standard error."""
     asked = _asked(argv)
     errors = Console(stderr=True)
+    logs.configure(level="error", stream=sys.stderr)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     began = perf_counter()
     try:
@@ -88,6 +90,8 @@ async def _measure(
     if "end-to-end" in parts:
         counts = {"mails": extent.mails, "rounds": extent.rounds, "singles": extent.singles}
         sections.append(await endtoend.measure(scene, step=step, **counts))
+    if "opening" in parts:
+        sections.append(await opening.measure(scene, mails=extent.singles, step=step))
     if "accepts" in parts:
         sections.append(
             await accepting.measure(scene, mails=extent.accepts, rounds=extent.rounds, step=step)

@@ -13,17 +13,36 @@ from secbridge.mail.headers import (
     authors,
     autocrypt,
     header_facts,
+    media_type,
     split_header,
     unstructured,
 )
 from secbridge.mail.reading import LARGEST_CERTIFICATE, Reading
 from secbridge.mail.slices import slice_entity
-from secbridge.model.message import CertificateSource, DeliveryReport, Message
+from secbridge.model.message import (
+    CertificateSource,
+    DeliveryReport,
+    LayerForm,
+    Message,
+    OpenFailure,
+)
 from secbridge.model.part import OpeningLimits
 from secbridge.pipeline.walking import Place, Reader
 from secbridge.ports import OpenPGP
 
-__all__ = ["OpeningLimits", "open_mail"]
+__all__ = ["InProcessOpener", "OpeningLimits", "author_of", "open_mail", "too_complex"]
+
+
+class InProcessOpener:
+    """The port ``Opener`` right here: for mails that were made to harm nobody."""
+
+    def __init__(self, openpgp: OpenPGP, limits: OpeningLimits) -> None:
+        self._openpgp = openpgp
+        self._limits = limits
+
+    async def open(self, raw: bytes) -> Message:
+        """Return the mail, opened as far as we can."""
+        return await open_mail(raw, self._openpgp, self._limits)
 
 
 async def open_mail(raw: bytes, openpgp: OpenPGP, limits: OpeningLimits) -> Message:
@@ -33,9 +52,7 @@ async def open_mail(raw: bytes, openpgp: OpenPGP, limits: OpeningLimits) -> Mess
     read.  A signature by an unknown key is judged again when the author's own certificate came
     with the mail.  Raises only Deferral, for faults of ours.
     """
-    if _has_bare_cr_alone(raw):
-        raw = raw.replace(b"\r", b"\n")
-    mail = _Mail(raw, limits)
+    mail = _Mail(_with_line_ends(raw), limits)
     reading = await mail.read(openpgp)
     if reading.unknown_signers and await _import_certificates(mail, reading, openpgp):
         reading.pieces.clear()  # large attachments need not be there twice
@@ -43,9 +60,23 @@ async def open_mail(raw: bytes, openpgp: OpenPGP, limits: OpeningLimits) -> Mess
     return mail.message(reading)
 
 
-def _has_bare_cr_alone(raw: bytes) -> bool:
-    """Return whether bare CR ends its lines; SMTP adds a CRLF behind the last one."""
-    return raw.find(b"\n") in {-1, len(raw) - 1} and raw.find(b"\r", 0, len(raw) - 2) >= 0
+def too_complex(raw: bytes, limits: OpeningLimits) -> Message:
+    """Return what can be said of a mail that nobody could open within the bounds: its header.
+
+    Nothing of its body is told, not even as an attachment: the raw mail is kept.
+    """
+    return _Mail(_with_line_ends(raw), limits).unread()
+
+
+def author_of(raw: bytes, limits: OpeningLimits) -> str | None:
+    """Return the single author of a mail, as ``open_mail`` finds it."""
+    return _Mail(_with_line_ends(raw), limits).authors.single
+
+
+def _with_line_ends(raw: bytes) -> bytes:
+    """Return the mail with LF where bare CR ends its lines; SMTP adds a CRLF behind the last."""
+    alone = raw.find(b"\n") in {-1, len(raw) - 1} and raw.find(b"\r", 0, len(raw) - 2) >= 0
+    return raw.replace(b"\r", b"\n") if alone else raw
 
 
 async def _import_certificates(mail: _Mail, reading: Reading, openpgp: OpenPGP) -> bool:
@@ -82,11 +113,27 @@ class _Mail:
             root = slice_entity(self._raw, reader.budget, header=self._header)
             self._report = parse.delivery_report(self._raw, root)
             await reader.read(root, Place(self._raw, root=True))
-        if self.authors.single is not None:
-            key = autocrypt(self._header, self.authors.single, most=LARGEST_CERTIFICATE)
-            if key is not None:
-                reading.add_certificate(CertificateSource.AUTOCRYPT, key)
+        self._add_autocrypt(reading)
         return reading
+
+    def unread(self) -> Message:
+        """Return a Message of the header alone.
+
+        It counts as undecryptable, so that its thread stays encrypted, unless it can hold no
+        ciphertext.
+        """
+        reading = Reading()
+        reading.too_complex()
+        if not _is_bare_text(self._raw, self._header):
+            reading.add_shut(LayerForm.ATTACHMENT, 0, OpenFailure.TOO_COMPLEX)
+        self._add_autocrypt(reading)
+        return self.message(reading)
+
+    def _add_autocrypt(self, reading: Reading) -> None:
+        author = self.authors.single
+        key = autocrypt(self._header, author, most=LARGEST_CERTIFICATE) if author else None
+        if key is not None:
+            reading.add_certificate(CertificateSource.AUTOCRYPT, key)
 
     def message(self, reading: Reading) -> Message:
         """Return what was read as a Message."""
@@ -103,3 +150,18 @@ class _Mail:
         if not self._raw or self._raw.isspace():
             return "empty"
         return None if self._header.fields else "no-header"
+
+
+_AS_IT_IS = frozenset({"", "7bit", "8bit", "binary"})
+
+
+def _is_bare_text(raw: bytes, header: HeaderBlock) -> bool:
+    """Whether a mail holds no ciphertext for sure, told without reading it.
+
+    That takes a single plain text in no encoding, without octets beyond ASCII and without the word
+    PGP.  Everything else has ways to hide one.
+    """
+    kind, _ = media_type(header.first("content-type"), "text/plain")
+    encoding = header.first("content-transfer-encoding").strip().lower()
+    plain = kind == "text/plain" and encoding in _AS_IT_IS and not header.cut
+    return plain and not parse.may_hide_ciphertext(raw, header.body, len(raw))

@@ -1,0 +1,364 @@
+"""How is a mail opened so that nothing it does can hurt us?  In a process that we can kill.
+
+The process parses; we hold the keys and answer its questions.  What it takes beyond its time or
+memory is a fact about the mail, and so is a mail over which two processes died.  A fault of ours
+never passes through it: the Deferral of a gpg call ends the process and goes on from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import os
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from time import perf_counter
+from typing import Any, assert_never
+
+from secbridge import maillog
+from secbridge.model.message import Message, SignatureFact, SignatureVerdict
+from secbridge.model.part import OpeningLimits
+from secbridge.pipeline.opener_crew import Child, Crew, cannot_open
+from secbridge.pipeline.opener_frames import Malformed
+from secbridge.pipeline.opener_talk import (
+    Decrypt,
+    DecryptAnswer,
+    Facts,
+    Failed,
+    Import,
+    Known,
+    LookUp,
+    OpaqueAnswer,
+    Open,
+    Opened,
+    OutOfMemory,
+    Question,
+    Ready,
+    VerifyDetached,
+    VerifyOpaque,
+)
+from secbridge.pipeline.opening import author_of, too_complex
+from secbridge.ports import Decrypted, OpenPGP, Verified
+
+_TRIES = 2
+"""Processes that may die over one mail before the mail is to blame."""
+
+_IN_A_ROW = 16
+_SMALL = 1 << 20
+"""How many mails a process opens in a row, and how large (octets) they may be: see ``_pass_on``."""
+
+_ROOM = 16 << 20
+_FACTOR = 4
+"""What a process says is at most so many times what it was given, and so many octets more."""
+
+_IMPORTS = 20
+"""Questions about certificates that one mail may ask: two for each that it may bring along."""
+
+
+class Why(StrEnum):
+    """Why a process ended before its time."""
+
+    TIME = "time"
+    MEMORY = "memory"
+    DIED = "died"
+    FAILED = "failed"
+    BROKEN = "broken"
+    """It said what it must not: then nothing that it said counts."""
+
+
+class _Ended(Exception):  # noqa: N818 - it says what happened
+    """A process ended without an answer; ``kind`` is the class of the exception if it had one."""
+
+    def __init__(self, why: Why, kind: str = "") -> None:
+        super().__init__(why.value)
+        self.why = why
+        self.kind = kind
+
+    @property
+    def blames_mail(self) -> bool:
+        """Whether another process would end the same way."""
+        return self.why in {Why.TIME, Why.MEMORY}
+
+
+class ProcessOpener:
+    """The port ``Opener`` over processes that can be killed.
+
+    ``processes`` mails are opened at once.  ``max_time`` bounds the work of a process without the
+    time in which it waits for gpg, which has limits of its own; ``max_memory`` is in octets.
+    Nothing is started before it is needed, or before ``warm``.
+    """
+
+    def __init__(
+        self,
+        openpgp: OpenPGP,
+        *,
+        limits: OpeningLimits,
+        processes: int = 2,
+        max_time: timedelta = timedelta(seconds=60),
+        max_memory: int = 512 << 20,
+    ) -> None:
+        self._openpgp = openpgp
+        self._limits = limits
+        self._free = processes
+        self._queue: deque[asyncio.Future[Child | None]] = deque()
+        self._max_time = max_time
+        self._crew = Crew(processes, max_memory)
+
+    async def open(self, raw: bytes) -> Message:
+        """Return the mail, opened as far as we can.  Raises Deferral for faults of ours."""
+        child = await self._turn()
+        try:
+            for _ in range(_TRIES):
+                began = perf_counter()
+                child = child or await self._crew.take()
+                try:
+                    return await self._opened_by(child, raw)
+                except _Ended as ended:
+                    dead, child = child, None
+                    await self._bury(dead, ended, len(raw), began)
+                    if ended.blames_mail:
+                        break
+            return too_complex(raw, self._limits)
+        except BaseException:
+            self._dismiss(child)
+            child = None
+            raise
+        finally:
+            self._pass_on(child, len(raw))
+
+    async def _opened_by(self, child: Child, raw: bytes) -> Message:
+        child.mails += 1
+        return await _Talk(child, self._openpgp, self._limits, raw, self._max_time).opened()
+
+    # ── Turns ────────────────────────────────────────────────────────────────────────────────────
+
+    async def _turn(self) -> Child | None:
+        """Wait for one's turn; return the process that comes with it, if one does."""
+        if self._free:
+            self._free -= 1
+            return None
+        turn: asyncio.Future[Child | None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on(turn.result(), 0)
+            raise
+
+    def _pass_on(self, child: Child | None, size: int) -> None:
+        """Give one's turn to the mail that waits longest, with the process that one had.
+
+        With nobody waiting the process ends, so that no report ever lies in one that an earlier
+        mail has taken over.  A queue may share it, because making processes would cost the queue a
+        quarter of its time.
+        """
+        if child is not None and (child.mails >= _IN_A_ROW or size > _SMALL):
+            self._dismiss(child)
+            child = None
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(child)
+                return
+        self._free += 1
+        self._dismiss(child)
+
+    def _dismiss(self, child: Child | None) -> None:
+        if child is not None:
+            self._crew.dismiss(child)
+
+    # ── Processes ────────────────────────────────────────────────────────────────────────────────
+
+    async def warm(self) -> None:
+        """Start what the first mail would wait for.  Raises Deferral when that is not possible."""
+        await self._crew.warm()
+
+    async def aclose(self) -> None:
+        """End all processes."""
+        await self._crew.aclose()
+
+    async def _bury(self, child: Child, ended: _Ended, size: int, began: float) -> None:
+        """Tell how a process ended.  Raises Deferral when it was us who ended it."""
+        status = await self._crew.end(child)
+        self._crew.dismiss(child)
+        if self._crew.closed:
+            raise cannot_open("opener-stopped") from None
+        killed = status is not None and os.WIFSIGNALED(status) and ended.why is Why.DIED
+        maillog.opener_died(
+            ended.why.value,
+            size,
+            round((perf_counter() - began) * 1000),
+            signal=os.WTERMSIG(status) if killed and status is not None else 0,
+            kind=ended.kind,
+            alarm=not ended.blames_mail,
+        )
+
+
+# ── One conversation ─────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class _Given:
+    """What a process was told of a mail, and how often it asked."""
+
+    octets: int
+    decrypted: bool = False
+    plaintext: int = 0
+    ciphertexts: int = 0
+    signatures: int = 0
+    imports: int = 0
+    verdicts: set[tuple[SignatureVerdict, str]] = field(
+        default_factory=lambda: {(SignatureVerdict.BAD, "")}  # a signature without its octets
+    )
+
+
+class _Talk:
+    """One mail and one process: we hand over, answer its questions, and check what it says.
+
+    It may have been taken over by the mail.  So what it asks is bounded as the opening of any mail
+    is, it adds to the ring only for the author of this mail, and no verdict comes from it that gpg
+    did not give.
+    """
+
+    def __init__(
+        self,
+        child: Child,
+        openpgp: OpenPGP,
+        limits: OpeningLimits,
+        raw: bytes,
+        max_time: timedelta,
+    ) -> None:
+        self._child = child
+        self._openpgp = openpgp
+        self._limits = limits
+        self._raw = raw
+        self._left = max_time.total_seconds()
+        self._given = _Given(len(raw))
+
+    async def opened(self) -> Message:
+        """Return the mail.  Raises _Ended, and Deferral for faults of ours."""
+        await self._say(Open(self._raw, self._limits), Open)
+        while True:
+            async with self._timed():
+                said = await self._child.hear(most=_FACTOR * self._given.octets + _ROOM)
+            match said:
+                case Opened(message):
+                    self._check(message)
+                    return message
+                case OutOfMemory():
+                    raise _Ended(Why.MEMORY)
+                case Failed(kind):
+                    raise _Ended(Why.FAILED, _exception(kind))
+                case Ready():
+                    raise _Ended(Why.BROKEN)
+                case _:
+                    await self._answer(said)
+
+    async def _answer(self, question: Question) -> None:
+        """Answer a question, in its own time."""
+        given, limits = self._given, self._limits
+        match question:
+            case Decrypt(ciphertext, limit):
+                given.ciphertexts += 1
+                self._insist(given.ciphertexts <= 2 * limits.max_ciphertexts)
+                opened = await self._openpgp.decrypt(ciphertext, limit=self._most(limit))
+                self._remember(opened)
+                await self._say(opened, DecryptAnswer)
+            case VerifyDetached(signature, content):
+                self._count_signature()
+                facts = await self._openpgp.verify_detached(signature, content)
+                self._learn(facts)
+                await self._say(Facts(facts), Facts)
+            case VerifyOpaque(message, limit):
+                self._count_signature()
+                verified = await self._openpgp.verify_opaque(message, limit=self._most(limit))
+                self._remember(verified)
+                await self._say(verified, OpaqueAnswer)
+            case Import(content, address):
+                self._count_import()
+                self._insist(address == author_of(self._raw, limits))
+                offered = await self._openpgp.import_certificate(content, address=address)
+                await self._say(Known(offered), Known)
+            case LookUp(fingerprint):
+                self._count_import()
+                await self._say(Known(await self._openpgp.certificate(fingerprint)), Known)
+            case _:
+                assert_never(question)
+
+    # ── What is allowed ──────────────────────────────────────────────────────────────────────────
+
+    def _most(self, limit: int) -> int:
+        """Return how many octets an answer may have; a mail is read twice at most."""
+        left = 2 * self._limits.max_plaintext - self._given.plaintext
+        self._insist(limit >= 0)
+        return min(limit, self._limits.max_plaintext, left)
+
+    def _count_signature(self) -> None:
+        self._given.signatures += 1
+        self._insist(self._given.signatures <= 2 * self._limits.max_signatures)
+
+    def _count_import(self) -> None:
+        self._given.imports += 1
+        self._insist(self._given.imports <= _IMPORTS)
+
+    def _remember(self, answer: DecryptAnswer | OpaqueAnswer) -> None:
+        """Keep account of what the process is given."""
+        match answer:
+            case Decrypted(plaintext, _, facts):
+                self._given.decrypted = True
+            case Verified(plaintext, facts):
+                pass
+            case _:
+                return
+        self._given.plaintext += len(plaintext)
+        self._given.octets += len(plaintext)
+        self._learn(facts)
+
+    def _learn(self, facts: tuple[SignatureFact, ...]) -> None:
+        self._given.verdicts.update((fact.verdict, fact.fingerprint) for fact in facts)
+
+    def _check(self, message: Message) -> None:
+        """Insist that the mail agrees with what we told: its size, its protection, its verdicts."""
+        self._insist(message.size == len(self._raw))
+        self._insist(message.was_encrypted or not self._given.decrypted)
+        said = {(one.verdict, one.fingerprint) for one in message.signatures}
+        self._insist(said <= self._given.verdicts)
+
+    @staticmethod
+    def _insist(holds: bool) -> None:
+        if not holds:
+            raise _Ended(Why.BROKEN)
+
+    # ── Time ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def _say(self, what: Any, kind: Any) -> None:
+        async with self._timed():
+            await self._child.say(what, kind)
+
+    @asynccontextmanager
+    async def _timed(self) -> AsyncIterator[None]:
+        """Count the time of what the process does, and say how it ended if it did."""
+        began = perf_counter()
+        try:
+            async with asyncio.timeout(self._left):
+                yield
+        except TimeoutError:
+            raise _Ended(Why.TIME) from None
+        except Malformed:
+            raise _Ended(Why.BROKEN) from None
+        except (OSError, EOFError):
+            raise _Ended(Why.DIED) from None
+        finally:
+            self._left -= perf_counter() - began
+
+
+def _exception(kind: str) -> str:
+    """Return the name if it is one of Python's own exceptions: nothing else goes to the log."""
+    known = getattr(builtins, kind, None)
+    is_one = isinstance(known, type) and issubclass(known, Exception)
+    return kind if is_one else "unknown"
