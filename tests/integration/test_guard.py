@@ -14,15 +14,17 @@ from pathlib import Path
 
 import pytest
 from tests.support.answering import SECRET, House, a_house
-from tests.support.keys import REPORTER, Keys, Ring
-from tests.support.messages import a_message, an_alias, encrypted, undecryptable
+from tests.support.keys import REPORTER, Keys, Ring, fresh_ring
+from tests.support.messages import NOON, a_message, an_alias, encrypted, undecryptable
 
 from secbridge.errors import Refusal
 from secbridge.mail import compose
 from secbridge.mail.armor import dearmor
+from secbridge.model.case import KeyBinding
 from secbridge.model.message import CertificateSource, FoundCertificate
 from secbridge.model.reply import OutgoingMail, ReplyKind
 from secbridge.outbound import MailGuard, TemplateWording
+from secbridge.ports import KeyChange
 
 CANARY = b"xylophone-canary"
 
@@ -134,14 +136,17 @@ async def test_a_clear_answer_dressed_as_a_notice_does_not_leave(
     """The kind of the row is a claim; the text is compared."""
     for kind in set(ReplyKind) - {ReplyKind.ACKNOWLEDGEMENT}:
         mail = replace(clear, must_encrypt=True, kind=kind)
-        assert await refused(house, mail) == "guard-altered"
+        assert await refused(house, mail) == "guard-kind"
 
 
 async def test_clear_mail_dressed_as_ciphertext_does_not_leave(
     house: House, clear: OutgoingMail, secret: OutgoingMail
 ) -> None:
-    """The row says to whom it was encrypted, and it was not."""
+    """The row says to whom it was encrypted, and it was not: neither there nor in the case."""
     mail = replace(clear, must_encrypt=True, encrypted_to=secret.encrypted_to)
+    assert await refused(house, mail) == "guard-not-bound"
+    binding = KeyBinding(REPORTER, secret.encrypted_to[0], CertificateSource.INSIDE, NOON)
+    await house.store.bind_key(clear.case_id, binding)
     assert await refused(house, mail) == "guard-kind"
 
 
@@ -275,11 +280,13 @@ async def test_the_row_and_the_mail_are_of_the_same_case_and_step(
     codes = [
         await refused(house, replace(secret, case_id="SB-2026-9999")),
         await refused(house, replace(secret, step="reply-1")),
+        await refused(house, replace(secret, step="notice-send-key")),
         await refused(house, replace(secret, message_id="<sb.x@example.org>")),
         await refused(house, replace(notice, case_id="SB-2026-9999")),
     ]
     assert codes == [
-        "guard-message-id",
+        "guard-not-bound",
+        "guard-reverse-path",
         "guard-reverse-path",
         "guard-message-id",
         "guard-message-id",
@@ -295,8 +302,8 @@ async def test_a_judgement_is_not_carried_over_to_another_row(
     assert await refused(house, replace(secret, recipient="x@y.example")) == "guard-recipient"
     assert await refused(house, replace(secret, encrypted_to=())) != ""
     other = replace(secret, encrypted_to=(house.keys.stranger_fpr, house.keys.role_fpr))
-    assert await refused(house, other) == "guard-intended"
-    assert await refused(house, replace(secret, case_id="SB-2026-9999")) == "guard-message-id"
+    assert await refused(house, other) == "guard-not-bound"
+    assert await refused(house, replace(secret, case_id="SB-2026-9999")) == "guard-not-bound"
 
 
 async def test_mail_of_an_alias_that_is_not_configured_does_not_leave(
@@ -304,7 +311,9 @@ async def test_mail_of_an_alias_that_is_not_configured_does_not_leave(
 ) -> None:
     """A guard that knows other aliases knows nothing of this one."""
     other = an_alias(house.keys.role_fpr, address="psirt@example.org")
-    guard = MailGuard(house.openpgp, TemplateWording([other]), [other], secret=SECRET)
+    guard = MailGuard(
+        house.openpgp, TemplateWording([other]), [other], secret=SECRET, cases=house.store
+    )
     with pytest.raises(Refusal, match="guard-reverse-path"):
         await guard.allow(secret)
 
@@ -436,15 +445,57 @@ async def test_the_intended_people_are_the_reporter_and_the_role(
         house.keys.role_fpr,
         house.keys.stranger_fpr,
     )
-    for intended in (
-        (stranger, role),
-        (reporter, role, stranger),
-        (reporter,),
-        (reporter, "0" * 40),
-    ):
+    codes = {
+        (stranger, role): "guard-not-bound",
+        (role, reporter): "guard-not-bound",
+        (reporter, role, stranger): "guard-intended",
+        (reporter, stranger): "guard-intended",
+        (reporter,): "guard-intended",
+        (reporter, "0" * 40): "guard-intended",
+    }
+    for intended, code in codes.items():
         known = [fingerprint for fingerprint in intended if fingerprint != "0" * 40]
         mail = with_armor(secret, house.ring.encrypt(CANARY, *known))
-        assert await refused(house, replace(mail, encrypted_to=intended)) == "guard-intended"
+        assert await refused(house, replace(mail, encrypted_to=intended)) == code
+
+
+async def test_a_bound_key_of_somebody_else_is_refused(house: House) -> None:
+    """Even where the store names it: the certificate must name the address in To."""
+    case = await house.open_case(must_encrypt=True)
+    secret, _ = await house.mails(encrypted(), case=case)
+    stranger = house.keys.stranger_fpr
+    await house.store.propose_key(
+        KeyChange(case.id, REPORTER, stranger, CertificateSource.INSIDE, NOON)
+    )
+    await house.store.accept_key(case.id, stranger, by="mallory")
+    mail = with_armor(secret, house.ring.encrypt(CANARY, stranger, house.keys.role_fpr))
+    intended = (stranger, house.keys.role_fpr)
+    assert await refused(house, replace(mail, encrypted_to=intended)) == "guard-intended"
+
+
+async def test_a_proposed_key_gets_nothing_until_it_is_accepted(house: House) -> None:
+    """A bug upstream that encrypts to it is stopped here: the store says who is bound."""
+    case = await house.open_case(must_encrypt=True)
+    secret, _ = await house.mails(encrypted(), case=case)
+    with fresh_ring() as ring:
+        new = ring.make_key(f"Rita Reporter <{REPORTER}>")
+        house.ring.take(ring.export(new))
+    mail = with_armor(secret, house.ring.encrypt(CANARY, new, house.keys.role_fpr))
+    mail = replace(mail, encrypted_to=(new, house.keys.role_fpr))
+    await house.store.propose_key(KeyChange(case.id, REPORTER, new, CertificateSource.INSIDE, NOON))
+    assert await refused(house, mail) == "guard-not-bound"
+    await house.store.accept_key(case.id, new, by="alice")
+    await house.guard.allow(mail)
+    assert await refused(house, secret) == "guard-not-bound"
+
+
+async def test_a_clear_answer_stays_when_its_thread_became_an_encrypted_one(
+    house: House, clear: OutgoingMail
+) -> None:
+    """It was built before, and waited for the relay: the rule of the thread counts when it goes."""
+    await house.guard.allow(clear)
+    await house.store.require_encryption(clear.case_id)
+    assert await refused(house, clear) == "guard-clear-in-encrypted-thread"
 
 
 async def test_a_key_that_was_revoked_since_is_refused(house: House, secret: OutgoingMail) -> None:
@@ -552,7 +603,7 @@ async def test_a_notice_with_words_of_the_report_does_not_leave(
 async def test_a_notice_of_another_kind_does_not_leave(house: House, notice: OutgoingMail) -> None:
     """The kind says which text it is, for the log and for the guard."""
     for kind in (ReplyKind.NOTICE_SEND_KEY, ReplyKind.NOTICE_KEY_UNUSABLE):
-        assert await refused(house, replace(notice, kind=kind)) == "guard-altered"
+        assert await refused(house, replace(notice, kind=kind)) == "guard-kind"
 
 
 async def test_a_notice_signed_by_another_key_does_not_leave(

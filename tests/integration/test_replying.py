@@ -39,7 +39,7 @@ from secbridge.outbound.wording import TEMPLATES
 from secbridge.pipeline.keyfinding import find_key
 from secbridge.pipeline.replying import NoAnswer
 from secbridge.rules import identity
-from secbridge.rules.replies import KEY_PROBLEMS, KeyFound, KeyProblem, NoKey
+from secbridge.rules.replies import KEY_PROBLEMS, KeyChanged, KeyFound, KeyProblem, NoKey
 
 CANARY = "xylophone-canary"
 
@@ -418,8 +418,11 @@ async def test_a_certificate_of_another_address_is_not_for_this_reporter(house: 
         SignatureVerdict.GOOD, house.keys.stranger_fpr, Coverage.WHOLE, signer_is_sender=False
     )
     house.ring.take(stranger)
+    signed_by_it = encrypted(signatures=(signature,))
+    assert NoKey() == await find_key(signed_by_it, REPORTER, a_case(), house.store, house.openpgp)
     message = replace(attached(stranger), signatures=(signature,))
-    assert NoKey() == await find_key(message, REPORTER, a_case(), house.store, house.openpgp)
+    found = await find_key(message, REPORTER, a_case(), house.store, house.openpgp)
+    assert found == KeyProblem("no-user-id", ""), "who sent it should hear that it will not do"
 
 
 async def test_a_file_that_is_no_certificate_is_told_where_nothing_better_is(house: House) -> None:
@@ -434,17 +437,20 @@ async def test_a_file_that_is_no_certificate_is_told_where_nothing_better_is(hou
     assert better == KeyFound(house.keys.reporter_fpr, CertificateSource.KEYRING)
 
 
-async def test_a_bound_key_is_taken_whatever_else_is_offered(house: House) -> None:
-    """Trust on first use, for later cases of the same reporter, too."""
+async def test_a_bound_key_is_never_replaced_by_what_else_is_offered(house: House) -> None:
+    """Trust on first use, for later cases of the same reporter, too: the team is asked."""
     house.ring.take(house.keys.reporter_cert)
     first = await house.open_case(must_encrypt=True)
     binding = KeyBinding(REPORTER, house.keys.reporter_fpr, CertificateSource.INSIDE, NOON)
     await house.store.bind_key(first.id, binding)
     later = await house.open_case(must_encrypt=True)
     with fresh_ring() as ring:
-        other = ring.export(ring.make_key(f"Rita <{REPORTER}>"))
+        offered = ring.make_key(f"Rita <{REPORTER}>")
+        other = ring.export(offered)
     found = await find_key(attached(other), REPORTER, later, house.store, house.openpgp)
-    assert found == KeyFound(house.keys.reporter_fpr, CertificateSource.INSIDE, bound=True)
+    assert found == KeyChanged(house.keys.reporter_fpr, offered, CertificateSource.INSIDE)
+    found = await find_key(encrypted(), REPORTER, later, house.store, house.openpgp)
+    assert found == KeyFound(house.keys.reporter_fpr, CertificateSource.INSIDE, binding)
 
 
 # ── Words ────────────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 from tests.support.keys import Keys, Ring
 from tests.support.messages import NOON, a_case, a_delivery, an_alias
@@ -20,8 +21,9 @@ from secbridge.model.envelope import Envelope, Target
 from secbridge.model.message import Message
 from secbridge.model.reply import OutgoingMail
 from secbridge.openpgp import GnuPG
+from secbridge.openpgp.strength import KeyLimits
 from secbridge.outbound import MailGuard, TemplateWording
-from secbridge.pipeline.replying import Answering, NoAnswer
+from secbridge.pipeline.replying import Answering, Letters, NoAnswer, Waits
 from secbridge.store import Store
 
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -69,10 +71,12 @@ class House:
 
     async def answer(
         self, message: Message, *, case: Case | None = None
-    ) -> tuple[OutgoingMail, ...] | NoAnswer:
+    ) -> Letters | Waits | NoAnswer:
         """Return what the first answer to a mail is."""
         if case is None:
-            case = await self.open_case(must_encrypt=message.was_encrypted)
+            reporter = message.author or "reporter@example.net"
+            case = await self.open_case(must_encrypt=message.was_encrypted, reporter=reporter)
+        case = await self.store.get_case(case.id) or case
         return await self.answering.answer(
             delivery=a_delivery(case_id=case.id), case=case, message=message, alias=self.alias
         )
@@ -80,20 +84,27 @@ class House:
     async def mails(
         self, message: Message, *, case: Case | None = None
     ) -> tuple[OutgoingMail, ...]:
-        """Return the mails of an answer that there must be."""
+        """Return the mails of an answer that there must be: those that leave now."""
         answer = await self.answer(message, case=case)
         assert not isinstance(answer, NoAnswer), answer
-        return answer
+        assert answer.mails, answer
+        return answer.mails
 
 
 @asynccontextmanager
 async def a_house(
-    keys: Keys, ring: Ring, folder: Path, alias: Alias | None = None
+    keys: Keys,
+    ring: Ring,
+    folder: Path,
+    alias: Alias | None = None,
+    *,
+    limits: KeyLimits | None = None,
+    **given: Any,
 ) -> AsyncIterator[House]:
-    """Open the rooms over a ring with the role key, and close them."""
+    """Open the rooms over a ring with the role key, and close them; ``given`` is for Answering."""
     alias = replace(alias or an_alias(), role_keys=(keys.role_fpr,))
     clock = HeldClock()
-    openpgp = GnuPG(ring.home, role_keys=[keys.role_fpr])
+    openpgp = GnuPG(ring.home, role_keys=[keys.role_fpr], limits=limits or KeyLimits())
     store = await Store.open(folder / "store.sqlite", clock=clock)
     wording = TemplateWording([alias])
     try:
@@ -105,8 +116,8 @@ async def a_house(
             store=store,
             clock=clock,
             wording=wording,
-            answering=Answering(openpgp, store, wording, secret=SECRET, clock=clock),
-            guard=MailGuard(openpgp, wording, [alias], secret=SECRET),
+            answering=Answering(openpgp, store, wording, secret=SECRET, clock=clock, **given),
+            guard=MailGuard(openpgp, wording, [alias], secret=SECRET, cases=store),
         )
     finally:
         await store.aclose()

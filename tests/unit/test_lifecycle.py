@@ -17,6 +17,7 @@ from secbridge.model.delivery import (
     Deferred,
     Filed,
     Finished,
+    Held,
     Judged,
     Move,
     Opened,
@@ -42,6 +43,7 @@ MOVES: dict[str, Move] = {
     "released": Released("operator"),
     "answered": Answered(()),
     "withheld": Withheld("bounce"),
+    "held": Held("no-key", datetime(2026, 11, 20, tzinfo=UTC)),
     "finished": Finished(),
     "deferred": Deferred(datetime(2026, 11, 20, tzinfo=UTC), "busy"),
     "quarantined": Quarantined("died"),
@@ -53,11 +55,26 @@ LEGAL: dict[str, dict[str, str]] = {
     "opened": {"judged": "judged", **ANY_WORK},
     "judged": {"routed": "routed", **ANY_WORK},
     "routed": {"filed": "filed", "commented": "commented", "set aside": "set-aside", **ANY_WORK},
-    "filed": {"answered": "answered", "withheld": "answer-withheld", **ANY_WORK},
-    "commented": {"answered": "answered", "withheld": "answer-withheld", **ANY_WORK},
+    "filed": {
+        "answered": "answered",
+        "withheld": "answer-withheld",
+        "held": "answer-held",
+        **ANY_WORK,
+    },
+    "commented": {
+        "answered": "answered",
+        "withheld": "answer-withheld",
+        "held": "answer-held",
+        **ANY_WORK,
+    },
     "set-aside": {"released": "routed"},
     "answered": {"finished": "done", **ANY_WORK},
     "answer-withheld": {"finished": "done", **ANY_WORK},
+    "answer-held": {
+        "retried": "where it was",
+        "quarantined": "quarantined",
+        "withheld": "answer-withheld",
+    },
     "done": {},
     "deferred": {"retried": "where it was", "quarantined": "quarantined"},
     "quarantined": {"retried": "where it was"},
@@ -68,7 +85,7 @@ LEGAL: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("name", MOVES)
 @pytest.mark.parametrize("state", State)
 def test_a_move_leads_where_the_page_says_or_nowhere(state: State, name: str) -> None:
-    """Each of the 12 states with each of the 14 moves either leads to the named state or raises."""
+    """Each of the 13 states with each of the 15 moves either leads to the named state or raises."""
     resume = State.ROUTED if state in WAITING else None
     target = LEGAL[state.value].get(name)
     if target is None:
@@ -85,6 +102,15 @@ def test_a_wait_goes_back_to_where_it_was(state: State, name: str) -> None:
     """Deferred or quarantined and then retried, a delivery stands in the state that it left."""
     waiting, resume = after(state, None, MOVES[name])
     assert (state, None) == after(waiting, resume, MOVES["retried"])
+
+
+@pytest.mark.parametrize("state", [State.FILED, State.COMMENTED])
+def test_a_held_answer_goes_back_to_where_it_was(state: State) -> None:
+    """Whether the mail opened the case or joined it: the answer is decided again from there."""
+    held = after(state, None, MOVES["held"])
+    assert held == (State.HELD, state)
+    assert after(*held, MOVES["retried"]) == (state, None)
+    assert after(*after(*held, MOVES["quarantined"]), MOVES["retried"]) == (state, None)
 
 
 def test_quarantined_while_deferred_it_still_knows_where_it_was() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from uuid import UUID, uuid5
 
 from secbridge.model.message import CertificateSource
 
@@ -68,12 +69,16 @@ class CommentRef:
 
 @dataclass(frozen=True, slots=True)
 class KeyBinding:
-    """Which certificate answers a reporter, where it came from and when (trust on first use)."""
+    """Which certificate answers a reporter, where it came from and when (trust on first use).
+
+    ``accepted_by`` is who of the team put it in the place of another one, or None.
+    """
 
     address: str
     fingerprint: str
     source: CertificateSource
     bound_at: datetime
+    accepted_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -97,6 +102,21 @@ class Case:
     key: KeyBinding | None = None
     linked: tuple[str, ...] = ()
     attempted_at: datetime | None = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The tracker and the project, as configured, through which its issue is reached.
+
+        A tracker follows an issue that was moved within it, so the project is the route's; an issue
+        in another tracker than the route's is where that one says.
+        """
+        if self.issue is None or self.issue.tracker == self.route.tracker:
+            return self.route.tracker, self.route.project
+        return self.issue.tracker, self.issue.project
+
+    def marker_of(self, effect: str) -> str:
+        """Return the marker of a comment, derived: the same effect has the same name for ever."""
+        return str(uuid5(UUID(self.marker), effect))
 
     def __repr__(self) -> str:
         return f"Case({self.id})"

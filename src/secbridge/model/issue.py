@@ -32,17 +32,35 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Untrusted:
-    """Text of a stranger; it reaches a tracker only inside a fence that it cannot interpret."""
+    """Text of a stranger; it reaches a tracker only inside a fence that it cannot interpret.
+
+    ``file`` is the neutral name of the attachment whose content this shows, or "".
+    """
 
     text: str
     label: str = ""
     folded: bool = False
+    file: str = ""
 
     def __repr__(self) -> str:
         return f"Untrusted({len(self.text)} characters)"
 
 
-Block = Paragraph | Heading | Facts | Untrusted
+@dataclass(frozen=True, slots=True)
+class FileLinks:
+    """Files beside an issue: (neutral name of ours, address that the tracker gave it).
+
+    The one place where a text of ours holds links.  A dialect shows only the name of a file whose
+    address is not of the plain form that it expects.
+    """
+
+    rows: tuple[tuple[str, str], ...]
+
+
+Block = Paragraph | Heading | Facts | FileLinks | Untrusted
+
+Note = Paragraph | FileLinks
+"""What an adapter has to say above the report: of people, of files."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,7 +80,9 @@ class IssueDraft:
     """An issue to be: title and header come first, the report once it is proven secret.
 
     ``header`` therefore holds nothing that the mail said, not even who wrote it; ``raw_command``
-    is what an operator types to get the whole mail, named where a tracker cannot hold all of it.
+    is what an operator types to get the whole mail, named where a tracker cannot hold all of it,
+    and ``files_command`` what gives the attachments.  ``name`` is the neutral name, without suffix,
+    of the file that holds the whole text where the tracker cannot.
     """
 
     case_id: str
@@ -74,6 +94,8 @@ class IssueDraft:
     due: date
     attachments: tuple[DraftAttachment, ...] = ()
     raw_command: str = ""
+    files_command: str = ""
+    name: str = ""
 
     def __repr__(self) -> str:
         return f"IssueDraft({self.case_id})"
@@ -81,13 +103,18 @@ class IssueDraft:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CommentDraft:
-    """A comment to be; ``internal``: for the team alone, where the tracker knows such a thing."""
+    """A comment to be; ``internal``: for the team alone, where the tracker knows such a thing.
+
+    The commands and ``name`` are those of ``IssueDraft``.
+    """
 
     case_id: str
     blocks: tuple[Block, ...]
     internal: bool = True
     attachments: tuple[DraftAttachment, ...] = ()
     raw_command: str = ""
+    files_command: str = ""
+    name: str = ""
 
     def __repr__(self) -> str:
         return f"CommentDraft({self.case_id})"
@@ -114,13 +141,17 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One answer to "can this keep a secret, and does it work?", with its mend in our words."""
+    """One answer to "can this keep a secret, and does it work?", with its mend in our words.
+
+    ``passing``: it only says that somebody is away for now, so it refuses nothing by itself.
+    """
 
     subject: str
     severity: Severity
     text: str
     mend: str = ""
     setting: str = ""
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +178,14 @@ class IssueState:
     due: date | None = None
 
 
+class Standing(StrEnum):
+    """Whether an issue keeps its secret.  ``gone``: our account does not see it any more."""
+
+    KEPT = "kept"
+    EXPOSED = "exposed"
+    GONE = "gone"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class CommentWritten:
     """A person wrote a comment.  ``text`` as it was written, in the tracker's own dialect.
@@ -165,6 +204,19 @@ class CommentWritten:
 
     def __repr__(self) -> str:
         return f"CommentWritten({self.key})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Remark:
+    """A comment that is to be told elsewhere; ``marker`` names it in every tracker."""
+
+    marker: str
+    author: Actor
+    at: datetime
+    text: str
+
+    def __repr__(self) -> str:
+        return f"Remark({self.marker})"
 
 
 @dataclass(frozen=True, slots=True)

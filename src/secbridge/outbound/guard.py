@@ -4,7 +4,9 @@ A mail is taken apart (``outbound.strict``) and built again from what it may con
 names and texts, the case id, the certificate, the HMACs, and the few facts of its own that were
 checked one by one (recipient, date, message ids, armor).  If the two differ in one octet it stays.
 Of an encrypted mail the packets are read too: to exactly the intended certificates, to no password,
-to nobody hidden.  No word of a report is at hand here, so none can slip through.
+to nobody hidden.  Whom a mail may be encrypted to is what the store has bound to its case, and not
+what the mail's own row says; so a key that was merely proposed never gets one.  No word of a report
+is at hand here, so none can slip through.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -23,7 +25,7 @@ from secbridge.model.alias import Alias
 from secbridge.model.message import SignatureVerdict
 from secbridge.model.reply import OutgoingMail, ReplyKind
 from secbridge.outbound.strict import StrictMail, read, refusal
-from secbridge.ports import OpenPGP, Wording
+from secbridge.ports import Cases, OpenPGP, Wording
 from secbridge.rules import addresses, identity, replies
 from secbridge.rules.loops import is_plain_address
 
@@ -43,12 +45,19 @@ class MailGuard:
     """Holds the aliases' names, texts and keys, and compares."""
 
     def __init__(
-        self, openpgp: OpenPGP, wording: Wording, aliases: Iterable[Alias], *, secret: bytes
+        self,
+        openpgp: OpenPGP,
+        wording: Wording,
+        aliases: Iterable[Alias],
+        *,
+        secret: bytes,
+        cases: Cases,
     ) -> None:
         self._openpgp = openpgp
         self._wording = wording
         self._aliases = {alias.address: alias for alias in aliases}
         self._secret = secret
+        self._cases = cases
         self._certificates: dict[str, list[bytes]] = {}
         self._allowed: OrderedDict[bytes, None] = OrderedDict()
 
@@ -58,12 +67,7 @@ class MailGuard:
         The copy for the alias has the same octets as the reporter's and is not read twice.
         Raises Deferral for faults of ours.
         """
-        if (
-            not outgoing.encrypted_to
-            and outgoing.must_encrypt
-            and not outgoing.kind.is_fixed_notice
-        ):
-            raise refusal("guard-clear-in-encrypted-thread")
+        await self._judge_thread(outgoing)
         mail = read(outgoing.content, limit=MAX_SIZE)
         if outgoing.recipient not in {mail.fields.get("To"), mail.fields.get("Cc")}:
             raise refusal("guard-recipient")
@@ -71,6 +75,22 @@ class MailGuard:
         if judged not in self._allowed:
             await self._judge(outgoing, mail)
             self._remember(judged)
+
+    async def _judge_thread(self, outgoing: OutgoingMail) -> None:
+        """Refuse what the case, as the store has it now, does not allow.
+
+        The thread may have become an encrypted one, and the team may have put another key in the
+        place of the bound one, since the mail was built.
+        """
+        case = await self._cases.get_case(outgoing.case_id)
+        must_encrypt = outgoing.must_encrypt or (case is not None and case.must_encrypt)
+        if not outgoing.encrypted_to:
+            if must_encrypt and not outgoing.kind.is_fixed_notice:
+                raise refusal("guard-clear-in-encrypted-thread")
+            return
+        bound = case.key.fingerprint if case is not None and case.key is not None else None
+        if outgoing.encrypted_to[0] != bound:
+            raise refusal("guard-not-bound")
 
     def _remember(self, judged: bytes) -> None:
         self._allowed[judged] = None
@@ -104,7 +124,7 @@ class MailGuard:
     ) -> bool:
         for certificate in self._certificates.get(alias.signing_key, ()):
             certified = replace(head, certificate=certificate, fingerprint=alias.signing_key)
-            if outgoing.content in self._built(outgoing, mail, certified):
+            if outgoing.content == self._built(outgoing, mail, certified):
                 return True
         return False
 
@@ -118,27 +138,29 @@ class MailGuard:
         if exported not in known:
             known.append(exported)
 
-    def _built(
-        self, outgoing: OutgoingMail, mail: StrictMail, head: compose.Letterhead
-    ) -> Iterator[bytes]:
-        """Yield every mail that this one may be: one, or one for each code of the notice."""
+    def _built(self, outgoing: OutgoingMail, mail: StrictMail, head: compose.Letterhead) -> bytes:
+        """Return the mail that this one has to be."""
         if outgoing.encrypted_to:
-            yield compose.encrypted_mail(head, mail.armor)
-            return
-        alias = self._aliases[head.author]
-        unusable = outgoing.kind is ReplyKind.NOTICE_KEY_UNUSABLE
-        for code in replies.KEY_PROBLEMS if unusable else (None,):
-            text = self._wording.write(
-                outgoing.kind, alias=alias, case_id=outgoing.case_id, encrypted=False, code=code
-            )
-            titled = replace(head, subject=text.subject)
-            payload = compose.payload(titled, text.body, encrypted=False)
-            yield compose.signed_mail(titled, payload, mail.armor, _micalg(mail.packets))
+            return compose.encrypted_mail(head, mail.armor)
+        answer = replies.NOTICES.get(outgoing.step)
+        text = self._wording.write(
+            outgoing.kind,
+            alias=self._aliases[head.author],
+            case_id=outgoing.case_id,
+            encrypted=False,
+            code=answer.code if answer else None,
+        )
+        titled = replace(head, subject=text.subject)
+        payload = compose.payload(titled, text.body, encrypted=False)
+        return compose.signed_mail(titled, payload, mail.armor, _micalg(mail.packets))
 
     # ── Whose mail is it, and in which thread? ────────────────────────────────────────────────────
 
     def _origin(self, outgoing: OutgoingMail) -> tuple[Alias, str]:
-        """Return the alias and the case's token that the envelope sender names."""
+        """Return the alias and the case's token that the envelope sender names.
+
+        A step has one kind of text for ever.
+        """
         local, _, domain = outgoing.reverse_path.rpartition("@")
         tag = addresses.parse_tag(local)
         alias = self._aliases.get(f"{tag.base}@{domain}") if tag else None
@@ -148,6 +170,9 @@ class MailGuard:
         expected = addresses.bounce_address(alias.address, tag.token, number or 0)
         if number is None or outgoing.reverse_path != expected:
             raise refusal("guard-reverse-path")
+        notice = replies.NOTICES.get(outgoing.step)
+        if outgoing.kind is not (notice.kind if notice else ReplyKind.ACKNOWLEDGEMENT):
+            raise refusal("guard-kind")
         return alias, tag.token
 
     def _letterhead(
@@ -212,7 +237,7 @@ class MailGuard:
         if facts.container not in _INTEGRITY or facts.truncated or facts.trailing:
             raise refusal("guard-ciphertext")
         intended = set(outgoing.encrypted_to)
-        if len(intended) != len(outgoing.encrypted_to) or alias.signing_key not in intended:
+        if len(intended) != 2 or outgoing.encrypted_to[1:] != (alias.signing_key,):
             raise refusal("guard-intended")
         owners = await self._owners(intended, alias, to=mail.fields.get("To", ""))
         named = Counter(owners.get(key_id) for key_id in facts.recipients)

@@ -8,7 +8,7 @@ folder under the names of the packaged ones.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jinja2 import (
@@ -24,6 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from secbridge.errors import ConfigError
 from secbridge.model.alias import Alias
 from secbridge.model.reply import ReplyKind, ReplyText
+from secbridge.rules import clinic
 from secbridge.rules.replies import KEY_PROBLEMS
 
 TEMPLATES = {
@@ -34,33 +35,6 @@ TEMPLATES = {
     (ReplyKind.NOTICE_KEY_UNUSABLE, False): "notice-key-unusable.j2",
 }
 """The file of each text, by kind and by whether it travels encrypted."""
-
-_PROBLEMS: dict[str, str] = {
-    "expired": "it has expired.",
-    "revoked": "it has been revoked.",
-    "no-encryption-subkey": "it can sign, but it has no valid subkey for encryption.",
-    "weak": "it is too weak: it is short, or uses an algorithm that is broken.",
-    "sha1-bindings": "its own signatures were made with SHA-1, which can be forged.",
-    "unsupported-version": "it is in a newer format than our software can read.",
-    "malformed": "it could not be read as an OpenPGP certificate.",
-    "too-large": "it is larger than we accept, most often for the signatures of others on it.",
-    "no-user-id": "it has no valid user ID with the address from which you write.",
-}
-_EXTEND = (
-    "gpg --quick-set-expire FINGERPRINT 1y, and once more with the fingerprints of its subkeys "
-    "behind it"
-)
-_MENDS: dict[str, str] = {
-    "expired": f"Extend its expiry date ({_EXTEND}), or make a new key.",
-    "revoked": "Make a new key; a revoked one cannot be brought back.",
-    "no-encryption-subkey": "Add one (gpg --quick-add-key FINGERPRINT cv25519 encr).",
-    "weak": "Make a new key: Ed25519 with Cv25519, or RSA with 3072 bits or more.",
-    "sha1-bindings": f"Sign it anew with a current GnuPG ({_EXTEND}), or make a new key.",
-    "unsupported-version": "Send a version 4 key; every OpenPGP program can make one.",
-    "malformed": "Export it again (gpg --armor --export FINGERPRINT) and attach the file.",
-    "too-large": "Export it without them (gpg --armor --export-options export-minimal --export).",
-    "no-user-id": "Add one (gpg --quick-add-uid FINGERPRINT), or write from an address it has.",
-}
 
 _SUBJECT = re.compile(r"Subject: ([^\r\n]{1,200})\n\n")
 
@@ -80,10 +54,11 @@ class TemplateWording:
         case_id: str,
         encrypted: bool,
         code: str | None = None,
+        warnings: Sequence[str] = (),
     ) -> ReplyText:
         """Return the text (``ports.Wording``); KeyError where there is none."""
         template = self._templates[alias.address][kind, encrypted]
-        return _rendered(template, alias, case_id, code)
+        return _rendered(template, alias, case_id, code, warnings)
 
 
 def _load(alias: Alias) -> dict[tuple[ReplyKind, bool], Template]:
@@ -96,7 +71,7 @@ def _load(alias: Alias) -> dict[tuple[ReplyKind, bool], Template]:
         try:
             template = environment.get_template(name)
             for code in KEY_PROBLEMS if key[0] is ReplyKind.NOTICE_KEY_UNUSABLE else (None,):
-                _rendered(template, alias, "SB-2026-0001", code)
+                _rendered(template, alias, "SB-2026-0001", code, tuple(clinic.WARNINGS))
         except (TemplateError, ValueError, OSError) as exc:
             raise _unusable(alias, name, exc) from exc
         loaded[key] = template
@@ -126,7 +101,9 @@ def _environment(folder: str) -> ImmutableSandboxedEnvironment:
     )
 
 
-def _rendered(template: Template, alias: Alias, case_id: str, code: str | None) -> ReplyText:
+def _rendered(
+    template: Template, alias: Alias, case_id: str, code: str | None, warnings: Sequence[str]
+) -> ReplyText:
     """Render, and take the ``Subject:`` line from the body.  Raises ValueError without one."""
     text = template.render(
         case_id=case_id,
@@ -135,8 +112,13 @@ def _rendered(template: Template, alias: Alias, case_id: str, code: str | None) 
         fingerprint=grouped(alias.signing_key),
         fingerprint_bare=alias.signing_key,
         code=code or "",
-        problem=_PROBLEMS[code] if code else "",
-        mend=_MENDS[code] if code else "",
+        problem=clinic.PROBLEMS[code] if code else "",
+        mend=clinic.MENDS[code] if code else "",
+        warnings=[
+            {"code": one, "problem": clinic.WARNINGS[one], "mend": clinic.WARNING_MENDS[one]}
+            for one in warnings
+            if one in clinic.WARNINGS
+        ],
     )
     subject = _SUBJECT.match(text)
     if subject is None:

@@ -12,9 +12,9 @@ from secbridge.model.alias import Alias
 from secbridge.model.case import Case, KeyBinding, Verdict
 from secbridge.model.envelope import Target
 from secbridge.model.message import Message, SignatureVerdict
-from secbridge.pipeline.opening import OpeningLimits, open_mail
-from secbridge.ports import Cases, OpenPGP
-from secbridge.rules import identity
+from secbridge.ports import Cases, Opener
+from secbridge.rules import identity, replies
+from secbridge.rules.structure import same_address
 from secbridge.rules.triage import Known, TriagePolicy, judge
 
 
@@ -39,15 +39,13 @@ class Examiner:
 
     def __init__(
         self,
-        openpgp: OpenPGP,
+        opener: Opener,
         *,
-        limits: OpeningLimits,
         policy: TriagePolicy,
         cases: Cases | None = None,
         secret: bytes | None = None,
     ) -> None:
-        self._openpgp = openpgp
-        self._limits = limits
+        self._opener = opener
         self._policy = policy
         self._cases = cases
         self._secret = secret
@@ -56,7 +54,7 @@ class Examiner:
         self, raw: bytes, *, alias: Alias, reverse_path: str, target: Target
     ) -> Examined:
         """Return the opened mail, its verdict and the case it continues."""
-        message = await open_mail(raw, self._openpgp, self._limits)
+        message = await self._opener.open(raw)
         known, case, binding = await self._recall(raw, message, alias, target)
         message = with_known_signers(message, binding, asked=self._cases is not None)
         verdict = judge(
@@ -77,14 +75,26 @@ class Examiner:
         if (own := await self._own_case(raw, message)) is not None:
             return Known(own=True, case_id=own.id, thread_must_encrypt=own.must_encrypt), own, None
         case = await self._thread(message, alias, target)
-        binding = None
-        if message.author is not None:
+        binding = case.key if case else None
+        if binding is None and message.author is not None:
             binding = await self._cases.key_for(alias.address, message.author)
         known = Known(
             case_id=case.id if case else None,
             thread_must_encrypt=case.must_encrypt if case else False,
+            awaits_answer=await self._awaits_answer(message, case),
         )
         return known, case, binding
+
+    async def _awaits_answer(self, message: Message, case: Case | None) -> bool:
+        """Return whether this is mail of a reporter whose case was never acknowledged.
+
+        Nobody could read his first mail, say, or it came in a way that forbids an answer.
+        """
+        if self._cases is None or case is None or case.reporter is None or message.author is None:
+            return False
+        if not same_address(case.reporter, message.author):
+            return False
+        return replies.FIRST_ANSWER not in await self._cases.answers_of(case.id)
 
     async def _own_case(self, raw: bytes, message: Message) -> Case | None:
         """Return the case of a mail of ours that came back, only if id, HMAC and body all agree."""

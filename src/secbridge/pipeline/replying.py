@@ -2,10 +2,15 @@
 
 An answer is one mail: the reporter and the alias get the same bytes under the same Message-ID,
 each in a transaction of its own.  Nothing of the report is in it, not even the subject.
+
+Where the acknowledgement must be encrypted and there is no key for it, it is held: a fixed notice
+says to the reporter what is missing, once, and the team is told what would end the wait.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -13,18 +18,61 @@ from secbridge.errors import Deferral
 from secbridge.mail import compose
 from secbridge.mail.parse import canonical_body_hash
 from secbridge.model.alias import Alias
-from secbridge.model.case import Case, KeyBinding
-from secbridge.model.delivery import Delivery
-from secbridge.model.message import Message
-from secbridge.model.reply import OutgoingMail, ReplyKind
-from secbridge.pipeline.keyfinding import find_key
-from secbridge.ports import CannotEncrypt, Cases, Clock, OpenPGP, Wording
-from secbridge.rules import addresses, identity, replies
+from secbridge.model.case import Case, KeyBinding, MailClass
+from secbridge.model.delivery import Delivery, State
+from secbridge.model.issue import CommentDraft
+from secbridge.model.message import CertificateSource, Message
+from secbridge.model.reply import OutgoingMail
+from secbridge.pipeline.keychanges import learn
+from secbridge.pipeline.keyfinding import SOURCES, find_key
+from secbridge.ports import CannotEncrypt, Cases, Clock, KeyChange, KeyFinder, OpenPGP, Wording
+from secbridge.rules import addresses, commands, identity, replies
+from secbridge.rules.drafting import keys
 from secbridge.rules.loops import is_plain_address
-from secbridge.rules.replies import Answer, KeyFound, KeyProblem, KeySearch, NoKey
+from secbridge.rules.replies import Answer, KeyChanged, KeyFound, KeyProblem, KeySearch, NoKey, Plan
 
 EXPORT_KEPT = timedelta(minutes=10)
 """How long an exported role certificate is used again."""
+
+
+HELD = timedelta(hours=6)
+"""How often a held answer looks for a key by itself, unless the operator chose otherwise."""
+
+_MAY_LEARN = frozenset({None, "not-a-new-case"})
+"""Why a follow-up is not answered when it is a person's mail all the same."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class News:
+    """What the team is told on the issue, once; ``effect`` is its name within the case.
+
+    ``proposal`` is recorded when it was told: from then on the team may accept it.
+    """
+
+    effect: str
+    draft: CommentDraft
+    proposal: KeyChange | None = None
+
+    def __repr__(self) -> str:
+        return f"News({self.effect})"
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """Mails that leave now; nothing is held back for this delivery."""
+
+    mails: tuple[OutgoingMail, ...]
+    news: News | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The acknowledgement is held until ``until`` or until a key comes; ``mails`` leave now."""
+
+    why: str
+    until: datetime
+    mails: tuple[OutgoingMail, ...] = ()
+    news: News | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,42 +80,105 @@ class NoAnswer:
     """No answer is sent, for a reason with a stable code."""
 
     why: str
+    news: News | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Occasion:
+    """A mail that may be answered, its case, and what was answered in it by now (steps)."""
+
+    delivery: Delivery
+    case: Case
+    message: Message
+    alias: Alias
+    answered: AbstractSet[str]
+
+    @property
+    def must_encrypt(self) -> bool:
+        """Whether the thread is an encrypted one, by an earlier mail or by this."""
+        return self.case.must_encrypt or self.message.was_encrypted
+
+    @property
+    def is_follow_up(self) -> bool:
+        """Whether the mail joined a case that was there."""
+        return self.delivery.state is State.COMMENTED
 
 
 class Answering:
-    """Builds the answers of one installation."""
+    """Builds the answers of one installation.
 
-    def __init__(
-        self, openpgp: OpenPGP, cases: Cases, wording: Wording, *, secret: bytes, clock: Clock
+    ``held`` is how often a held answer looks for a key by itself; ``mark`` is what a comment begins
+    with that is a command for us.
+    """
+
+    def __init__(  # what an operator may choose
+        self,
+        openpgp: OpenPGP,
+        cases: Cases,
+        wording: Wording,
+        *,
+        secret: bytes,
+        clock: Clock,
+        finder: KeyFinder | None = None,
+        sources: Sequence[CertificateSource] = SOURCES,
+        held: timedelta = HELD,
+        mark: str = commands.MARK,
     ) -> None:
         self._openpgp = openpgp
         self._cases = cases
         self._wording = wording
         self._secret = secret
         self._clock = clock
+        self._finder = finder
+        self._sources = tuple(sources)
+        self._held = held
+        self._mark = mark
         self._exports: dict[str, tuple[datetime, bytes]] = {}
 
     async def answer(
         self, *, delivery: Delivery, case: Case, message: Message, alias: Alias
-    ) -> tuple[OutgoingMail, ...] | NoAnswer:
-        """Return the finished mails for the first answer of a case, or why there is none.
+    ) -> Letters | Waits | NoAnswer:
+        """Return what leaves for a mail of a case, what waits, and what the team is to know.
 
         Raises Deferral for faults of ours; then nothing was sent, and trying again is harmless.
         """
+        answered = await self._cases.answers_of(case.id)
+        occasion = _Occasion(delivery, case, message, alias, answered)
         refusal = self._refusal(delivery, message)
+        if refusal is None and replies.FIRST_ANSWER in answered:
+            refusal = "answered-already"
         if refusal is not None:
-            return NoAnswer(refusal)
-        message_id = identity.message_id(self._secret, case.id, replies.FIRST_ANSWER, alias.domain)
-        if await self._cases.own_mail(message_id) is not None:
-            return NoAnswer("answered-already")
-        must_encrypt = case.must_encrypt or message.was_encrypted
-        key = await self._key(message, case, must_encrypt=must_encrypt)
-        answer = replies.choose_answer(message.protection, must_encrypt=must_encrypt, key=key)
-        head = await self._letterhead(message, case, alias, message_id)
-        content, answer = await self._write(head, answer, case, alias)
-        if isinstance(key, KeyFound) and answer.encrypt_to and not key.bound:
-            await self._bind(case, head.to, key)
-        return self._addressed(content, answer, head, case, alias, must_encrypt=must_encrypt)
+            return NoAnswer(refusal, await self._learned(occasion))
+        key = await self._key(occasion)
+        plan = replies.choose_answer(
+            message.protection, must_encrypt=occasion.must_encrypt, key=key
+        )
+        try:
+            mails = await self._mails(plan.answer, occasion, key)
+        except CannotEncrypt as exc:
+            key, plan = self._lost(exc, occasion)
+            mails = await self._mails(plan.answer, occasion, key)
+        return await self._outcome(plan, mails, occasion, key)
+
+    def _lost(self, exc: CannotEncrypt, occasion: _Occasion) -> tuple[KeySearch, Plan]:
+        """Return what is answered where a key that was there a moment ago cannot be used."""
+        if exc.fingerprint in occasion.alias.role_keys:
+            raise _role_key_unusable() from None
+        key = KeyProblem(exc.code, exc.fingerprint)
+        return key, replies.choose_answer(
+            occasion.message.protection, must_encrypt=occasion.must_encrypt, key=key
+        )
+
+    async def _outcome(
+        self, plan: Plan, mails: tuple[OutgoingMail, ...], occasion: _Occasion, key: KeySearch
+    ) -> Letters | Waits | NoAnswer:
+        if plan.held is None:
+            news = await self._acknowledged(occasion, key) if _is_acknowledgement(plan) else None
+            return Letters(mails, news) if mails else NoAnswer("answered-already")
+        news = await self._waiting(plan, occasion, key)
+        if await self._cases.is_answer_held(occasion.case.id, besides=occasion.delivery.id):
+            return Letters(mails, news) if mails else NoAnswer("answer-held-already", news)
+        return Waits(plan.held, self._clock.now() + self._held, mails, news)
 
     def _refusal(self, delivery: Delivery, message: Message) -> str | None:
         """Return why nobody is answered, or None."""
@@ -80,31 +191,119 @@ class Answering:
             return "no-single-author"
         return None if is_plain_address(message.author) else "author-unusable"
 
-    async def _key(self, message: Message, case: Case, *, must_encrypt: bool) -> KeySearch:
-        author = message.author
-        if author is None or not replies.needs_key(message.protection, must_encrypt=must_encrypt):
+    async def _key(self, occasion: _Occasion) -> KeySearch:
+        message, author = occasion.message, occasion.message.author
+        if author is None or not replies.needs_key(
+            message.protection, must_encrypt=occasion.must_encrypt
+        ):
             return NoKey()
-        return await find_key(message, author, case, self._cases, self._openpgp)
+        return await find_key(
+            message,
+            author,
+            occasion.case,
+            self._cases,
+            self._openpgp,
+            finder=self._finder,
+            sources=self._sources,
+            received_at=occasion.delivery.received_at,
+        )
 
-    async def _letterhead(
-        self, message: Message, case: Case, alias: Alias, message_id: str
-    ) -> compose.Letterhead:
-        """Return the header of the answer; its subject follows with the text."""
-        headers = message.headers
+    # ── What the team is told ─────────────────────────────────────────────────────────────────────
+
+    async def _learned(self, occasion: _Occasion) -> News | None:
+        """Take note of the key that a follow-up of the reporter brings, though it is not answered.
+
+        Mail of somebody else on the thread, and of machines, says nothing about the reporter's key.
+        """
+        verdict = occasion.delivery.verdict
+        if verdict is None or verdict.mail_class is not MailClass.FOLLOW_UP:
+            return None
+        if verdict.reply_refused_because not in _MAY_LEARN or not occasion.must_encrypt:
+            return None
+        if not replies.is_by_reporter(occasion.message, occasion.case):
+            return None
+        change = await learn(
+            occasion.message,
+            occasion.case,
+            self._cases,
+            self._openpgp,
+            sources=self._sources,
+            received_at=occasion.delivery.received_at,
+            now=self._clock.now(),
+        )
+        return None if change is None else await self._proposed(change, occasion, None, held=False)
+
+    async def _waiting(self, plan: Plan, occasion: _Occasion, key: KeySearch) -> News | None:
+        """Return why the acknowledgement waits, unless it was told with the same notice before."""
+        case, why = occasion.case, plan.held or ""
+        if isinstance(key, KeyChanged):
+            return await self._proposed(key, occasion, plan.answer, held=True)
+        if plan.answer is None or plan.answer.step in occasion.answered:
+            return None
+        return News(f"held {why}", keys.draft_held(case.id, why, key, plan.answer))
+
+    async def _proposed(
+        self, change: KeyChanged, occasion: _Occasion, notice: Answer | None, *, held: bool
+    ) -> News | None:
+        """Return the question whether another key is the reporter's, unless it was asked before."""
+        case = occasion.case
+        for known in await self._cases.key_changes(case.id):
+            if known.fingerprint == change.offered and known.accepted_at is None:
+                return None
+        if notice is not None and notice.step in occasion.answered:
+            notice = None
+        now = self._clock.now()
+        proposal = KeyChange(case.id, case.reporter or "", change.offered, change.source, now)
+        draft = keys.draft_key_change(case.id, change, notice, held=held, mark=self._mark)
+        return News(f"key-change {change.offered} {change.bound or ''}", draft, proposal)
+
+    async def _acknowledged(self, occasion: _Occasion, key: KeySearch) -> News | None:
+        """Return that an acknowledgement goes out late, and what is wrong with a key that works."""
+        late = await self._is_late(occasion, key)
+        if not late and not (isinstance(key, KeyFound) and key.warnings):
+            return None
+        return News("acknowledged", keys.draft_answered(occasion.case.id, key, late=late))
+
+    async def _is_late(self, occasion: _Occasion, key: KeySearch) -> bool:
+        """Whether the team was told, or can see, that no acknowledgement went out at once."""
+        if occasion.answered or occasion.is_follow_up:
+            return True
+        if not isinstance(key, KeyFound) or key.binding is None or not key.binding.accepted_by:
+            return False
+        return bool(await self._cases.key_changes(occasion.case.id))
+
+    # ── The mails ─────────────────────────────────────────────────────────────────────────────────
+
+    async def _mails(
+        self, answer: Answer | None, occasion: _Occasion, key: KeySearch
+    ) -> tuple[OutgoingMail, ...]:
+        """Return the finished mails of an answer, none where it went out before.
+
+        Raises CannotEncrypt.
+        """
+        if answer is None or answer.step in occasion.answered:
+            return ()
+        head = await self._letterhead(answer, occasion)
+        content = await self._written(head, answer, occasion)
+        if isinstance(key, KeyFound) and answer.encrypt_to is not None:
+            await self._bind(occasion.case, head.to, key)
+        return self._addressed(content, answer, head, occasion)
+
+    async def _letterhead(self, answer: Answer, occasion: _Occasion) -> compose.Letterhead:
+        """Return the header of an answer; its subject follows with the text."""
+        case, alias, headers = occasion.case, occasion.alias, occasion.message.headers
+        message_id = identity.message_id(self._secret, case.id, answer.step, alias.domain)
         return compose.Letterhead(
             author_name=alias.name or alias.local_part,
             author=alias.address,
-            to=message.author or "",
+            to=occasion.message.author or "",
             cc=alias.address,
             reply_to=addresses.case_address(alias.address, case.token),
             subject="",
             date=self._clock.now(),
             message_id=message_id,
             origin=identity.origin(
-                self._secret,
-                case_id=case.id,
-                step=replies.FIRST_ANSWER,
-                message_id=message_id,
+                self._secret, case_id=case.id, step=answer.step, message_id=message_id
             ),
             in_reply_to=headers.message_id,
             references=compose.thread_of(headers.message_id, headers.references),
@@ -126,86 +325,72 @@ class Answering:
 
     # ── Bytes ─────────────────────────────────────────────────────────────────────────────────────
 
-    async def _write(
-        self, head: compose.Letterhead, answer: Answer, case: Case, alias: Alias
-    ) -> tuple[bytes, Answer]:
-        """Return the finished mail; where encrypting fails after all, the notice that says so."""
-        if answer.encrypt_to is None:
-            return await self._in_clear(head, answer, case, alias), answer
-        try:
-            return await self._encrypted(head, answer.encrypt_to, case, alias), answer
-        except CannotEncrypt as exc:
-            if exc.fingerprint in alias.role_keys:
-                raise _role_key_unusable() from None
-            problem = KeyProblem(exc.code, exc.fingerprint)
-        notice = _notice(problem)
-        return await self._in_clear(head, notice, case, alias), notice
-
-    async def _encrypted(
-        self, head: compose.Letterhead, fingerprint: str, case: Case, alias: Alias
+    async def _written(
+        self, head: compose.Letterhead, answer: Answer, occasion: _Occasion
     ) -> bytes:
+        """Return the finished mail.  Raises CannotEncrypt."""
+        alias, case_id = occasion.alias, occasion.case.id
         text = self._wording.write(
-            ReplyKind.ACKNOWLEDGEMENT, alias=alias, case_id=case.id, encrypted=True
+            answer.kind,
+            alias=alias,
+            case_id=case_id,
+            encrypted=answer.encrypt_to is not None,
+            code=answer.code,
+            warnings=answer.warnings,
         )
         head = replace(head, subject=text.subject)
+        if answer.encrypt_to is None:
+            return await self._in_clear(head, text.body, alias)
+        return await self._encrypted(head, text.body, answer.encrypt_to, alias)
+
+    async def _encrypted(
+        self, head: compose.Letterhead, body: str, fingerprint: str, alias: Alias
+    ) -> bytes:
         armor = await self._openpgp.encrypt_and_sign(
-            compose.payload(head, text.body, encrypted=True),
+            compose.payload(head, body, encrypted=True),
             recipients=[fingerprint, alias.signing_key],
             signer=alias.signing_key,
         )
         return compose.encrypted_mail(head, armor)
 
-    async def _in_clear(
-        self, head: compose.Letterhead, answer: Answer, case: Case, alias: Alias
-    ) -> bytes:
-        text = self._wording.write(
-            answer.kind, alias=alias, case_id=case.id, encrypted=False, code=answer.code
-        )
-        head = replace(head, subject=text.subject)
-        signed = compose.payload(head, text.body, encrypted=False)
+    async def _in_clear(self, head: compose.Letterhead, body: str, alias: Alias) -> bytes:
+        signed = compose.payload(head, body, encrypted=False)
         signature = await self._openpgp.sign_detached(signed, signer=alias.signing_key)
         return compose.signed_mail(head, signed, signature.armor, signature.micalg)
 
     # ── Envelopes ─────────────────────────────────────────────────────────────────────────────────
 
-    def _addressed(  # what a row of the outbox consists of
-        self,
-        content: bytes,
-        answer: Answer,
-        head: compose.Letterhead,
-        case: Case,
-        alias: Alias,
-        *,
-        must_encrypt: bool,
+    def _addressed(
+        self, content: bytes, answer: Answer, head: compose.Letterhead, occasion: _Occasion
     ) -> tuple[OutgoingMail, ...]:
         """Return one mail for the reporter and one for the alias: the same bytes."""
-        number = replies.STEP_NUMBERS[replies.FIRST_ANSWER]
+        case, alias = occasion.case, occasion.alias
+        number = replies.STEP_NUMBERS[answer.step]
         encrypted_to = (answer.encrypt_to, alias.signing_key) if answer.encrypt_to else ()
         mail = OutgoingMail(
             case_id=case.id,
-            step=replies.FIRST_ANSWER,
+            step=answer.step,
             kind=answer.kind,
             recipient=head.to,
             reverse_path=addresses.bounce_address(alias.address, case.token, number),
             message_id=head.message_id,
             content=content,
             body_hash=canonical_body_hash(content),
-            must_encrypt=must_encrypt,
+            must_encrypt=occasion.must_encrypt,
             encrypted_to=encrypted_to,
         )
         return mail, replace(mail, recipient=alias.address)
 
     async def _bind(self, case: Case, address: str, key: KeyFound) -> None:
-        """Remember the certificate: trust on first use."""
-        binding = KeyBinding(address, key.fingerprint, key.source, self._clock.now())
-        await self._cases.bind_key(case.id, binding)
+        """Remember the certificate: trust on first use, for this case too where another made it."""
+        if case.key is None:
+            new = KeyBinding(address, key.fingerprint, key.source, self._clock.now())
+            await self._cases.bind_key(case.id, key.binding or new)
+
+
+def _is_acknowledgement(plan: Plan) -> bool:
+    return plan.answer is not None and plan.answer.step == replies.FIRST_ANSWER
 
 
 def _role_key_unusable() -> Deferral:
     return Deferral("role-key-unusable", "Our own key cannot encrypt now.", alarm=True)
-
-
-def _notice(problem: KeyProblem) -> Answer:
-    if problem.code in replies.KEY_PROBLEMS:
-        return Answer(ReplyKind.NOTICE_KEY_UNUSABLE, code=problem.code)
-    return Answer(ReplyKind.NOTICE_SEND_KEY)

@@ -10,6 +10,7 @@ from secbridge.model.delivery import (
     Deferred,
     Filed,
     Finished,
+    Held,
     Judged,
     Move,
     Opened,
@@ -31,9 +32,12 @@ TRANSITIONS: dict[tuple[State, type[Move]], State] = {
     (State.ROUTED, SetAside): State.SET_ASIDE,
     (State.SET_ASIDE, Released): State.ROUTED,
     (State.FILED, Answered): State.ANSWERED,
+    (State.FILED, Held): State.HELD,
     (State.FILED, Withheld): State.WITHHELD,
     (State.COMMENTED, Answered): State.ANSWERED,
+    (State.COMMENTED, Held): State.HELD,
     (State.COMMENTED, Withheld): State.WITHHELD,
+    (State.HELD, Withheld): State.WITHHELD,
     (State.ANSWERED, Finished): State.DONE,
     (State.WITHHELD, Finished): State.DONE,
 }
@@ -53,22 +57,25 @@ WORKING = frozenset(
 )
 """States in which a worker has something to do; deferral and quarantine leave from here."""
 
-WAITING = frozenset({State.DEFERRED, State.QUARANTINED})
+WAITING = frozenset({State.DEFERRED, State.HELD, State.QUARANTINED})
 """States that keep ``resume`` and go back to it by ``Retried``."""
+
+_TO_QUARANTINE = frozenset({State.DEFERRED, State.HELD})
+"""Waits that may end in a quarantine, which then keeps their ``resume``."""
 
 
 def after(state: State, resume: State | None, move: Move) -> tuple[State, State | None]:
     """Return (state, resume) after a move, or raise IllegalMove and change nothing."""
     kind = type(move)
     if (target := TRANSITIONS.get((state, kind))) is not None:
-        return target, None
+        return target, state if target in WAITING else None
     if kind is Attempted and state in WORKING:
         return state, None
     if kind is Deferred and state in WORKING:
         return State.DEFERRED, state
     if kind is Quarantined and state in WORKING:
         return State.QUARANTINED, state
-    if kind is Quarantined and state is State.DEFERRED:
+    if kind is Quarantined and state in _TO_QUARANTINE:
         return State.QUARANTINED, resume
     if kind is Retried and state in WAITING and resume is not None:
         return resume, None
@@ -83,8 +90,8 @@ def mermaid() -> str:
     for move in (Deferred, Quarantined):
         target = {Deferred: State.DEFERRED, Quarantined: State.QUARANTINED}[move]
         lines.append(f"    working --> {target}: {move.__name__.lower()}")
-    lines.append("    deferred --> working: retried")
-    lines.append("    quarantined --> working: retried")
+    lines += [f"    {_id(state)} --> working: retried" for state in sorted(WAITING)]
+    lines += [f"    {_id(state)} --> quarantined: quarantined" for state in sorted(_TO_QUARANTINE)]
     lines.append("    done --> [*]")
     names = ", ".join(sorted(WORKING))
     lines.append(f"    note right of working: any of {names}")

@@ -74,12 +74,16 @@ _NEW_CASES = frozenset({MailClass.REPORT, MailClass.OTHER, MailClass.UNDECRYPTAB
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Question:
-    """All that the decision rests on.  ``reverse_path`` "" is the null sender."""
+    """All that the decision rests on.  ``reverse_path`` "" is the null sender.
+
+    ``awaited``: a mail of the reporter in a thread that was never acknowledged.
+    """
 
     message: Message
     reverse_path: str
     mail_class: MailClass
     aliases: AbstractSet[str]
+    awaited: bool = False
 
 
 def reply_refusal(question: Question) -> str | None:
@@ -178,6 +182,8 @@ def _own_domain_robot(question: Question) -> bool:
 
 
 def _not_a_new_case(question: Question) -> bool:
+    if question.mail_class is MailClass.FOLLOW_UP:
+        return not question.awaited
     return question.mail_class not in _NEW_CASES
 
 

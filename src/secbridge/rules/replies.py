@@ -1,21 +1,28 @@
-"""What do we answer to a mail that became a case?  One text, and in clear or encrypted to whom.
+"""What do we answer to a mail of a case?  One text, in clear or encrypted to whom, now or later.
 
 Must-encrypt is a rule of the thread: once a mail of it held ciphertext, nothing but the fixed
 notices leaves in clear.  A certificate that cannot be used is told to its owner, never passed over.
+The first certificate of a reporter is trusted and bound; another one is never written to before a
+person of the team has said that it counts.  Until there is one, the acknowledgement is held.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secbridge.model.message import CertificateSource, Protection
+from secbridge.model.case import Case, KeyBinding
+from secbridge.model.message import (
+    CertificateSource,
+    Coverage,
+    Message,
+    Protection,
+    SignatureVerdict,
+)
 from secbridge.model.reply import ReplyKind
+from secbridge.rules.structure import same_address
 
 FIRST_ANSWER = "ack"
-"""The step of the first answer of a case, whichever text it has: there is only one."""
-
-STEP_NUMBERS = {FIRST_ANSWER: 1}
-"""Steps as small numbers, for the envelope sender (``alias+sb-TOKEN-N@``)."""
+"""The step of the acknowledgement; a case has one."""
 
 KEY_PROBLEMS = (
     "expired",
@@ -28,16 +35,32 @@ KEY_PROBLEMS = (
     "too-large",
     "no-user-id",
 )
-"""Every code that a notice can explain (``Certificate.problem``)."""
+"""Every code that a notice can explain (``Certificate.problem``).
+
+New ones go to the end: the place of a code is part of the envelope sender of mails that are out.
+"""
+
+NO_KEY = "no-key"
+KEY_CHANGED = "key-changed"
+KEY_UNUSABLE = "key-unusable-"
+"""Why an acknowledgement is held; behind the last one stands a code of ``KEY_PROBLEMS``."""
+
+
+# ── What a search for a key finds ────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFound:
-    """A certificate to which we can answer, with where it came from; ``bound``: it already was."""
+    """A certificate to which we can answer, with where it came from.
+
+    ``binding`` is what says that it is the reporter's; None when it is found for the first time.
+    ``warnings`` are codes of what its owner should mend (``Certificate.warnings``).
+    """
 
     fingerprint: str
     source: CertificateSource
-    bound: bool = False
+    binding: KeyBinding | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +72,75 @@ class KeyProblem:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyChanged:
+    """Another certificate came than the bound one; nothing is sent to it before the team agrees.
+
+    ``bound`` is None where the case itself has none, and a later case of the same address brought
+    one.  ``code`` says why the bound one cannot be used, None where it can.  ``endorsement`` is
+    what the signature of the bound key over the whole mail is worth, ABSENT without one.
+    """
+
+    bound: str | None
+    offered: str
+    source: CertificateSource
+    code: str | None = None
+    endorsement: SignatureVerdict = SignatureVerdict.ABSENT
+
+
+@dataclass(frozen=True, slots=True)
 class NoKey:
     """No certificate names the address that we would answer."""
 
 
-KeySearch = KeyFound | KeyProblem | NoKey
+KeySearch = KeyFound | KeyProblem | KeyChanged | NoKey
+
+
+# ── What is answered ─────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A text, and whom it is encrypted to (a fingerprint; None: it leaves in clear).
 
-    ``code`` is one of ``KEY_PROBLEMS`` for the notice that explains it, else None.
+    ``code`` is one of ``KEY_PROBLEMS`` for the notice that explains it, else None; ``warnings``
+    are what the acknowledgement says of a key that can be used and should be mended.
     """
 
     kind: ReplyKind
     encrypt_to: str | None = None
     code: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> str:
+        """The name of this answer within its case: each leaves once."""
+        if self.kind is ReplyKind.ACKNOWLEDGEMENT:
+            return FIRST_ANSWER
+        return self.kind.value if self.code is None else f"{self.kind.value}-{self.code}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What leaves now, and why the acknowledgement is held; None where nothing is held back."""
+
+    answer: Answer | None
+    held: str | None = None
+
+
+_NOTICES = (
+    Answer(ReplyKind.NOTICE_SEND_KEY),
+    Answer(ReplyKind.NOTICE_USE_THIS_KEY),
+    *(Answer(ReplyKind.NOTICE_KEY_UNUSABLE, code=code) for code in KEY_PROBLEMS),
+)
+
+NOTICES: dict[str, Answer] = {notice.step: notice for notice in _NOTICES}
+"""Every fixed notice by its step: a step has one text for ever, as the guard expects it."""
+
+STEP_NUMBERS: dict[str, int] = {
+    FIRST_ANSWER: 1,
+    **{step: number for number, step in enumerate(NOTICES, start=2)},
+}
+"""Steps as small numbers, for the envelope sender (``alias+sb-TOKEN-N@``)."""
 
 
 def needs_key(protection: Protection, *, must_encrypt: bool) -> bool:
@@ -73,18 +148,51 @@ def needs_key(protection: Protection, *, must_encrypt: bool) -> bool:
     return must_encrypt and protection is not Protection.UNDECRYPTABLE
 
 
-def choose_answer(
-    protection: Protection, *, must_encrypt: bool, key: KeySearch = NoKey()
-) -> Answer:
-    """Return the first answer to a mail; ``key`` counts only where ``needs_key`` says so."""
+def choose_answer(protection: Protection, *, must_encrypt: bool, key: KeySearch = NoKey()) -> Plan:
+    """Return the answer to a mail; ``key`` counts only where ``needs_key`` says so.
+
+    To what nobody could open the notice is all: the acknowledgement belongs to a mail that can be
+    read.
+    """
     if protection is Protection.UNDECRYPTABLE:
-        return Answer(ReplyKind.NOTICE_USE_THIS_KEY)
+        return Plan(Answer(ReplyKind.NOTICE_USE_THIS_KEY))
     if not must_encrypt:
-        return Answer(ReplyKind.ACKNOWLEDGEMENT)
+        return Plan(Answer(ReplyKind.ACKNOWLEDGEMENT))
     match key:
-        case KeyFound(fingerprint=fingerprint):
-            return Answer(ReplyKind.ACKNOWLEDGEMENT, encrypt_to=fingerprint)
+        case KeyFound(fingerprint=fingerprint, warnings=warnings):
+            return Plan(Answer(ReplyKind.ACKNOWLEDGEMENT, fingerprint, warnings=warnings))
+        case KeyChanged(code=code):
+            return Plan(_explained(code) if code in KEY_PROBLEMS else None, KEY_CHANGED)
         case KeyProblem(code=code) if code in KEY_PROBLEMS:
-            return Answer(ReplyKind.NOTICE_KEY_UNUSABLE, code=code)
+            return Plan(_explained(code), f"{KEY_UNUSABLE}{code}")
         case KeyProblem() | NoKey():
-            return Answer(ReplyKind.NOTICE_SEND_KEY)
+            return Plan(Answer(ReplyKind.NOTICE_SEND_KEY), NO_KEY)
+
+
+def _explained(code: str | None) -> Answer:
+    return Answer(ReplyKind.NOTICE_KEY_UNUSABLE, code=code)
+
+
+def is_by_reporter(message: Message, case: Case) -> bool:
+    """Return whether a mail of a thread is its reporter's: same address, or signed by the key.
+
+    The address alone can be forged; so what such a mail brings is bound only where nothing is
+    bound yet, as on first use.
+    """
+    if case.reporter is None:
+        return False
+    if message.author is not None and same_address(message.author, case.reporter):
+        return True
+    return case.key is not None and endorsement(message, case.key) is SignatureVerdict.GOOD
+
+
+def endorsement(message: Message, binding: KeyBinding) -> SignatureVerdict:
+    """Return what a signature of the bound key over the whole mail is worth, else ABSENT."""
+    verdicts = {
+        signature.verdict
+        for signature in message.signatures
+        if signature.fingerprint == binding.fingerprint and signature.covers is Coverage.WHOLE
+    }
+    if SignatureVerdict.GOOD in verdicts:
+        return SignatureVerdict.GOOD
+    return min(verdicts, default=SignatureVerdict.ABSENT)

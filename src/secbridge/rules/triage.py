@@ -61,11 +61,13 @@ class Known:
 
     ``own``: Message-ID, HMAC header and body hash all agree with a mail that we sent.  ``case_id``:
     the case whose address token it was sent to, or whose mails of ours it answers or reports on.
+    ``awaits_answer``: that case was never acknowledged, and this mail is its reporter's.
     """
 
     own: bool = False
     case_id: str | None = None
     thread_must_encrypt: bool = False
+    awaits_answer: bool = False
 
 
 def judge(
@@ -73,7 +75,10 @@ def judge(
 ) -> Verdict:
     """Return the class of a mail, the rules that spoke, and whether a machine may answer it."""
     mail_class, reasons = _classify(message, reverse_path, target, known, policy)
-    refusal = loops.reply_refusal(loops.Question(message, reverse_path, mail_class, policy.aliases))
+    question = loops.Question(
+        message, reverse_path, mail_class, policy.aliases, awaited=known.awaits_answer
+    )
+    refusal = loops.reply_refusal(question)
     return Verdict(mail_class, reasons, refusal is None, refusal)
 
 

@@ -1,4 +1,4 @@
-"""Which report does a mail belong to, who wrote it, and with which key do we answer?"""
+"""Which report does a mail belong to, who wrote it, and what was it answered?"""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, exists, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from secbridge.errors import IllegalMove
-from secbridge.model.case import Case, IssueRef, KeyBinding, Route
-from secbridge.model.message import CertificateSource
+from secbridge.model.case import Case, IssueRef, Route
+from secbridge.model.delivery import State
 from secbridge.ports import OwnMail
 from secbridge.store import ids, journal
 from secbridge.store.database import Transaction
+from secbridge.store.keys import BOUND, binding_of
 from secbridge.store.moves import route_of, route_text
 from secbridge.store.prepared import Prepared, driver_of
 from secbridge.store.room import StoreRoom
@@ -24,10 +25,7 @@ from secbridge.store.schema import case_years, cases, deliveries, key_bindings, 
 _MOST_IDS = 1000
 """Message-IDs looked up for one mail; a References field beyond this is no thread of ours."""
 
-_BOUND = (key_bindings.c.address, key_bindings.c.fingerprint, key_bindings.c.source)
-_SELECT = select(*cases.c, *_BOUND, key_bindings.c.bound_at).outerjoin(
-    key_bindings, key_bindings.c.case_id == cases.c.id
-)
+_SELECT = select(*cases.c, *BOUND).outerjoin(key_bindings, key_bindings.c.case_id == cases.c.id)
 _GET = Prepared(_SELECT.where(cases.c.id == bindparam("wanted")))
 _OF_ROUTE = Prepared(
     _SELECT.where(
@@ -87,20 +85,35 @@ _ATTEMPTED = Prepared(
         deliveries.c.id != bindparam("itself"),
     )
 )
+_AT_AN_ANSWER = tuple(
+    (deliveries.c.state == state.value)
+    | ((deliveries.c.state == State.DEFERRED.value) & (deliveries.c.resume == state.value))
+    for state in (State.FILED, State.COMMENTED)
+)
+_TELLING = Prepared(
+    select(func.max(deliveries.c.attempted_at)).where(
+        deliveries.c.case_id == bindparam("of_case"), _AT_AN_ANSWER[0] | _AT_AN_ANSWER[1]
+    )
+)
 _ENCRYPT = (
     update(cases)
     .where(cases.c.id == bindparam("wanted"), cases.c.must_encrypt.is_(False))
     .values(must_encrypt=True)
 )
-_BIND = insert(key_bindings).on_conflict_do_nothing(index_elements=["case_id"])
-_KEY_FOR = Prepared(
-    select(*_BOUND, key_bindings.c.bound_at)
-    .where(
-        key_bindings.c.alias == bindparam("for_alias"),
-        key_bindings.c.address == bindparam("wanted"),
+_STEPS = Prepared(
+    select(outgoing.c.step)
+    .join(deliveries, deliveries.c.id == outgoing.c.delivery_id)
+    .where(deliveries.c.case_id == bindparam("of_case"), outgoing.c.case_id == bindparam("of_case"))
+    .distinct()
+)
+_HELD = Prepared(
+    select(
+        exists().where(
+            deliveries.c.case_id == bindparam("of_case"),
+            deliveries.c.state == State.HELD.value,
+            deliveries.c.id != bindparam("besides"),
+        )
     )
-    .order_by(key_bindings.c.id.desc())
-    .limit(1)
 )
 _OWN = Prepared(
     select(outgoing.c.case_id, outgoing.c.step, outgoing.c.body_hash)
@@ -221,33 +234,27 @@ class CasesRoom(StoreRoom):
         now = self._clock.now()
         await self._db.write(lambda t: _require_encryption(t, case_id, now))
 
-    async def bind_key(self, case_id: str, binding: KeyBinding) -> None:
-        """Bind a certificate to the case and its reporter, unless one is bound already."""
-        now = self._clock.now()
+    async def answers_of(self, case_id: str) -> frozenset[str]:
+        """Return the steps for which mails of ours were built, whatever became of them."""
+        wanted = {"of_case": case_id}
+        rows = await self._db.look(lambda c: _STEPS.all(driver_of(c), wanted))
+        return frozenset(row.step for row in rows)
 
-        def bind(transaction: Transaction) -> None:
-            case = _required(transaction.connection, case_id)
-            if case.key is not None:
-                return
-            row = {
-                "case_id": case_id,
-                "alias": case.route.alias,
-                "address": _address(binding.address),
-                "fingerprint": binding.fingerprint,
-                "source": binding.source.value,
-                "bound_at": binding.bound_at,
-            }
-            transaction.connection.execute(_BIND, row)
-            facts = {"fingerprint": binding.fingerprint, "source": binding.source.value}
-            journal.append(transaction, now, case_id, "case.key-bound", facts)
+    async def telling_since(self, case_id: str) -> datetime | None:
+        """Return when a mail of the case last began to tell its issue of an answer, or None.
 
-        await self._db.write(bind)
+        Only attempts without an outcome count, whichever mail's they are.
+        """
+        wanted = {"of_case": case_id}
+        found: datetime | None = await self._db.look(
+            lambda c: _TELLING.scalar(driver_of(c), wanted)
+        )
+        return found
 
-    async def key_for(self, alias: str, address: str) -> KeyBinding | None:
-        """Return the newest binding of this address under this alias, or None."""
-        wanted = {"for_alias": alias, "wanted": _address(address)}
-        row = await self._db.look(lambda c: _KEY_FOR.one(driver_of(c), wanted))
-        return None if row is None else _binding(row)
+    async def is_answer_held(self, case_id: str, *, besides: str) -> bool:
+        """Return whether another delivery of the case than ``besides`` holds its answer."""
+        wanted = {"of_case": case_id, "besides": besides}
+        return bool(await self._db.look(lambda c: _HELD.scalar(driver_of(c), wanted)))
 
     async def note(self, case_id: str, event: str, facts: dict[str, str | int]) -> None:
         """Append an entry to the journal of the case; a text among the facts becomes its length."""
@@ -260,8 +267,13 @@ def _require_encryption(transaction: Transaction, case_id: str, now: datetime) -
         journal.append(transaction, now, case_id, "case.must-encrypt", {})
 
 
+def find(connection: Connection, case_id: str) -> Case | None:
+    """Return a case by its id, or None; for other rooms of the store."""
+    return _case(connection, _GET, wanted=case_id)
+
+
 def _required(connection: Connection, case_id: str) -> Case:
-    case = _case(connection, _GET, wanted=case_id)
+    case = find(connection, case_id)
     if case is None:
         raise IllegalMove("there is no such case")
     return case
@@ -285,7 +297,7 @@ def _case(connection: Connection, statement: Any, **wanted: Any) -> Case | None:
         must_encrypt=row.must_encrypt,
         opened_at=row.opened_at,
         issue=_issue(row, route),
-        key=None if row.fingerprint is None else _binding(row),
+        key=None if row.fingerprint is None else binding_of(row),
         linked=tuple(other.id for other in others),
     )
 
@@ -293,17 +305,13 @@ def _case(connection: Connection, statement: Any, **wanted: Any) -> Case | None:
 def _issue(row: Any, route: Route) -> IssueRef | None:
     if row.issue_id is None:
         return None
-    return IssueRef(route.tracker, route.project, row.issue_id, row.issue_number, row.issue_url)
-
-
-def _binding(row: Any) -> KeyBinding:
-    return KeyBinding(row.address, row.fingerprint, CertificateSource(row.source), row.bound_at)
-
-
-def _address(address: str) -> str:
-    """Lower-case the domain alone: the local part is its owner's (RFC 5321 section 2.4)."""
-    local, at, domain = address.rpartition("@")
-    return f"{local}{at}{domain.lower()}"
+    return IssueRef(
+        row.issue_tracker or route.tracker,
+        row.issue_project or route.project,
+        row.issue_id,
+        row.issue_number,
+        row.issue_url,
+    )
 
 
 def _with_and_without_brackets(message_ids: Sequence[str]) -> list[str]:

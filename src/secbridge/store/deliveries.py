@@ -15,7 +15,7 @@ from secbridge.store import journal, moves, queue
 from secbridge.store.database import Transaction
 from secbridge.store.prepared import Prepared, driver_of
 from secbridge.store.room import StoreRoom
-from secbridge.store.schema import deliveries, mails
+from secbridge.store.schema import cases, deliveries, mails
 from secbridge.store.spool import raw
 
 _DUE_NOW = deliveries.c.due_at <= bindparam("now")
@@ -47,6 +47,19 @@ _FREE = (
     update(deliveries)
     .where(deliveries.c.owner == bindparam("mine"))
     .values(owner=None, due_at=bindparam("now"))
+)
+_OF_ADDRESS = exists().where(
+    cases.c.id == deliveries.c.case_id,
+    func.lower(cases.c.reporter) == func.lower(bindparam("of_address")),
+    (cases.c.alias == bindparam("of_alias")) | bindparam("of_alias").is_(None),
+)
+_WAKE = Prepared(
+    update(deliveries)
+    .where(
+        deliveries.c.state == State.HELD.value,
+        (deliveries.c.case_id == bindparam("of_case")) | _OF_ADDRESS,
+    )
+    .values(wait_until=bindparam("new_wait"), due_at=bindparam("new_due"))
 )
 _MAIL_OF = Prepared(
     select(mails.c.id, mails.c.purged_at, mails.c.size)
@@ -150,9 +163,17 @@ class DeliveriesRoom(StoreRoom):
         delivery, is_free = recorded
         if is_free:
             self._delivery_bell.set()
-        if delivery.state is State.ANSWERED:
+        if delivery.state in {State.ANSWERED, State.HELD}:
             self._outgoing_bell.set()
         return delivery
+
+    async def wake_held(self, *, case_id: str | None = None, address: str | None = None) -> int:
+        """Make held answers of a case, or to a reporter's address, due now; return how many."""
+        now = self._clock.now()
+        woken = await self._db.write(lambda t: wake(t, now, case_id=case_id, address=address))
+        if woken:
+            self._delivery_bell.set()
+        return woken
 
     async def next_due(self) -> datetime | None:
         """Return when ``claim`` will next find something, which may be past, or None for never."""
@@ -190,6 +211,23 @@ def _purge_some(transaction: Transaction, before: datetime, now: datetime) -> in
         connection.execute(_PURGED, {"mail": mail_id, "now": now})
         journal.append(transaction, now, f"mail-{mail_id}", "mail.purged", {"mail": mail_id})
     return len(found)
+
+
+def wake(
+    transaction: Transaction,
+    now: datetime,
+    *,
+    case_id: str | None = None,
+    address: str | None = None,
+    alias: str | None = None,
+) -> int:
+    """Make held answers due: those of a case, and those to an address (under one alias, if given).
+
+    Return how many.
+    """
+    wanted = {"of_case": case_id, "of_address": address, "of_alias": alias}
+    moved = {"new_wait": now, "new_due": now}
+    return _WAKE.run(transaction.driver, {**wanted, **moved}).rowcount
 
 
 def free_leases(transaction: Transaction, owner: str, now: datetime) -> None:

@@ -24,6 +24,7 @@ from secbridge.model.delivery import (
     Delivery,
     Filed,
     Finished,
+    Held,
     Judged,
     Move,
     Opened,
@@ -44,6 +45,9 @@ from secbridge.store.schema import cases, deliveries, mails
 
 RELEASED = "released-by-operator"
 """The reason that a release adds to the verdict."""
+
+_COME_BACK = frozenset({State.DEFERRED, State.HELD})
+"""Waits that are over by themselves."""
 
 SELECT = select(*deliveries.c, mails.c.size).join(mails, deliveries.c.mail_id == mails.c.id)
 """Rows from which ``delivery_of`` makes a Delivery."""
@@ -79,9 +83,19 @@ _SET_ISSUE = Prepared(
         issue_id=bindparam("new_id"),
         issue_number=bindparam("new_number"),
         issue_url=bindparam("new_url"),
+        issue_tracker=bindparam("new_tracker"),
+        issue_project=bindparam("new_project"),
     )
 )
 _CASE_EXISTS = select(cases.c.id).where(cases.c.id == bindparam("wanted"))
+
+
+def find(transaction: Transaction, delivery_id: str) -> Delivery:
+    """Return a delivery as this transaction sees it.  Raises IllegalMove when there is none."""
+    row = _GET.one(transaction.driver, {"wanted": delivery_id})
+    if row is None:
+        raise IllegalMove("there is no such delivery")
+    return delivery_of(row._asdict())
 
 
 def record(
@@ -134,7 +148,7 @@ class Recording:
 
     def lease(self, owner: str, until: datetime) -> Delivery | None:
         """Lease the delivery, counting the attempt; None when there is nothing to do after all."""
-        if self._state is State.DEFERRED:
+        if self._state in _COME_BACK:
             self.apply((Retried(),))
         if self._row["due_at"] is None:
             return None
@@ -175,7 +189,7 @@ class Recording:
                 row["attempted_at"] = move.attempted_at
             case Retried() | Quarantined() | Released():
                 pass  # no outcome: whether an earlier effect happened is as unknown as before
-            case Filed() | Commented() | Answered() | Withheld():
+            case Filed() | Commented() | Answered() | Withheld() | Held():
                 row["deferrals"] = 0
                 row["attempted_at"] = None
             case Opened() | Judged() | Routed() | SetAside() | Finished():
@@ -183,7 +197,7 @@ class Recording:
             case _:
                 assert_never(move)
         row["attempts"] = 0
-        row["wait_until"] = move.until if isinstance(move, Deferred) else None
+        row["wait_until"] = move.until if isinstance(move, Deferred | Held) else None
 
     def _keep(self, move: Move) -> journal.Facts:
         """Put the facts of a move into the row; return those for the journal."""
@@ -202,7 +216,7 @@ class Recording:
                 return {"step": step}
             case Filed(case_id, issue):
                 self._file(case_id, issue)
-                return {"case": case_id, "issue": issue.id}
+                return {"case": case_id, "tracker": issue.tracker, "issue": issue.id}
             case Commented(case_id, comment):
                 self._join(case_id, comment)
                 return {"case": case_id, "comment": comment}
@@ -216,13 +230,20 @@ class Recording:
             case Retried(by):
                 row["why"] = None
                 return {"by": by}
-            case Answered(mails):
-                new = queue.add(self._transaction, self._id, mails, self._now)
-                return {"mails": len(mails), "new": new}
+            case Answered() | Held():
+                return self._queue(move)
             case Finished():
                 return {}
             case _:
                 assert_never(move)
+
+    def _queue(self, move: Answered | Held) -> journal.Facts:
+        new = queue.add(self._transaction, self._id, move.mails, self._now)
+        facts: journal.Facts = {"mails": len(move.mails), "new": new}
+        if isinstance(move, Answered):
+            return facts
+        self._row["why"] = move.why
+        return {"why": move.why, **facts}
 
     def _file(self, case_id: str, issue: IssueRef) -> None:
         wanted = {
@@ -230,6 +251,8 @@ class Recording:
             "new_id": issue.id,
             "new_number": issue.number,
             "new_url": issue.url,
+            "new_tracker": issue.tracker,
+            "new_project": issue.project,
         }
         if _SET_ISSUE.run(self._transaction.driver, wanted).rowcount != 1:
             raise IllegalMove("a delivery cannot be filed under a case that does not exist")
@@ -258,7 +281,7 @@ class Recording:
     def _schedule(self) -> None:
         """Say when a worker may come: now, after the wait, when the lease is over, or never."""
         row, state = self._row, self._state
-        if state is State.DEFERRED:
+        if state in _COME_BACK:
             row |= {"due_at": row["wait_until"], "owner": None}
         elif state not in WORKING or state is State.ANSWERED:
             row |= {"due_at": None, "owner": None}  # the outbox goes on from ``answered``
@@ -277,6 +300,7 @@ _EVENTS: dict[type[Move], str] = {
     Released: "released",
     Answered: "answered",
     Withheld: "answer-withheld",
+    Held: "answer-held",
     Finished: "done",
     Deferred: "deferred",
     Quarantined: "quarantined",

@@ -1,7 +1,8 @@
 """Which mails of ours still have to leave, and what did the relay say?
 
-Rows appear in the same commit as the delivery's ``Answered``.  The last row of a delivery that is
-closed carries the delivery's ``Finished`` with it.
+Rows appear in the same commit as the delivery's ``Answered`` or ``Held``.  The last row of an
+answered delivery that is closed carries the delivery's ``Finished`` with it; one whose answer is
+held goes on waiting.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 from sqlalchemy import bindparam, exists, func, select, update
 
 from secbridge.errors import IllegalMove
-from secbridge.model.delivery import Outgoing, OutgoingState
+from secbridge.model.delivery import Outgoing, OutgoingState, State
 from secbridge.model.reply import OutgoingMail, ReplyKind
-from secbridge.store import journal, moves, queue
+from secbridge.store import journal, moves
 from secbridge.store.database import Transaction
 from secbridge.store.prepared import Prepared, driver_of
 from secbridge.store.room import StoreRoom
@@ -94,7 +95,7 @@ class OutboxRoom(StoreRoom):
         return sorted(map(_outgoing, rows), key=lambda row: row.id)
 
     async def outgoing_sent(self, outgoing_id: int, status: str) -> bool:
-        """Record that the relay took it; return whether no row of its delivery is open any more."""
+        """Record that the relay took it; return whether its delivery is done now."""
         return await self._closed(outgoing_id, OutgoingState.SENT, status)
 
     async def outgoing_refused(self, outgoing_id: int, status: str, *, quarantine: bool) -> bool:
@@ -111,7 +112,7 @@ class OutboxRoom(StoreRoom):
             if changed:
                 _journal(transaction, now, row, f"mail.{state.value}", status)
                 moves.record(transaction, row.delivery_id, (), now)  # the last one finishes it
-            return not queue.has_open(transaction, row.delivery_id)
+            return moves.find(transaction, row.delivery_id).state is State.DONE
 
         return await self._db.write(close)  # what has left gives nobody anything to do
 
