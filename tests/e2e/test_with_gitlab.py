@@ -17,6 +17,12 @@ from tests.support.reports import CANARY, encrypted_report, plain_report
 from tests.support.running import PATIENCE, RunningDaemon, command, lines_of_json, write_config
 from tests.support.village import states, wait_until
 
+_MEMBER = """
+[[alias.member]]
+address = "member@example.org"
+fingerprint = "{}"
+"""
+
 
 @dataclass
 class Place:
@@ -28,8 +34,11 @@ class Place:
     keys: Keys
     folder: Path
 
-    def config(self, name: str) -> Path:
-        """Write the configuration of a new installation that files into the GitLab."""
+    def config(self, name: str, *, member: str = "") -> Path:
+        """Write the configuration of a new installation that files into the GitLab.
+
+        ``member`` is the fingerprint of somebody behind the alias.
+        """
         home = self.folder / name
         home.mkdir()
         token = home / "token"
@@ -47,13 +56,15 @@ token_file = "{token}"
 timeout = "3s"
 settle = "0s"
 """,
-            alias=f'tracker = "main"\nproject = "{self.gitlab.project}"',
+            alias=f'tracker = "main"\nproject = "{self.gitlab.project}"'
+            + (_MEMBER.format(member) if member else ""),
         )
 
-    def report(self) -> bytes:
+    def report(self, *, attach: bytes = b"") -> bytes:
         """Return an encrypted and signed report."""
+        keys = self.keys
         return encrypted_report(
-            self.keys.reporter, self.keys.reporter_fpr, self.keys.role_fpr, mail=plain_report()
+            keys.reporter, keys.reporter_fpr, keys.role_fpr, mail=plain_report(), attach=attach
         )
 
     def answers(self) -> set[str]:
@@ -106,6 +117,23 @@ def test_an_encrypted_report_becomes_a_confidential_issue_in_gitlab(place: Place
     assert place.answers() == {REPORTER, ROLE}
     first = place.gitlab.requests("create-issue")[0]
     assert CANARY not in str(first)
+
+
+def test_a_file_of_a_report_reaches_a_member_sealed(place: Place) -> None:
+    """What GitLab holds is ciphertext under a neutral name, and the member's own gpg opens it."""
+    member, content = place.keys.stranger, f"\0proof: {CANARY}".encode()
+    place.role.take(place.keys.stranger_cert)
+    config = place.config("sealed", member=place.keys.stranger_fpr)
+    with RunningDaemon(config) as daemon:
+        hand_in(daemon.port, place.report(attach=content))
+        wait_until(lambda: states(config) == ["done"], "not done", beside=[daemon])
+        assert daemon.terminate() == 0
+    (issue,), uploads = place.gitlab.issues(), place.gitlab.uploads()
+    assert content in [member.decrypt(one["content"].encode("latin-1")) for one in uploads]
+    assert [one["name"] for one in uploads if CANARY in one["content"]] == []
+    assert all(f"[{one['name']}]({one['url']})" in issue["description"] for one in uploads)
+    assert [] == place.gitlab.events()
+    assert [] == place.gitlab.violations()
 
 
 @pytest.mark.parametrize(

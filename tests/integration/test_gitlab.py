@@ -1,24 +1,22 @@
-"""What is special about GitLab?  Its people, its rights, its uploads, its commands, its answers."""
+"""What is special about GitLab?  Its people, its commands, its silence about what it drops."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
+from pydantic import ValidationError
+from tests.support.bench_gitlab import GitLabBench
 from tests.support.fake_gitlab import FakeGitLab
+from tests.support.fake_gitlab_spec import violations
 from tests.support.listening import server_context
 from tests.support.messages import a_message
 from tests.support.trackers import (
     CANARY,
-    PATIENCE,
-    GitLabBench,
     alarms,
     comment_draft,
     log_lines,
@@ -27,52 +25,36 @@ from tests.support.trackers import (
     report_draft,
 )
 
-from secbridge.errors import ConfigError, OutcomeUnknown, PermanentFault, TransientFault
-from secbridge.model.issue import IssueChange, Severity
+from secbridge.errors import (
+    ConfigError,
+    NotConfidential,
+    OutcomeUnknown,
+    PermanentFault,
+    TransientFault,
+)
+from secbridge.model.issue import IssueChange
 from secbridge.model.plaintext import Secret
 from secbridge.ports import EffectKey
 from secbridge.rules.drafting import markdown
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeGitLab]:
-    """Return the fake GitLab of this module."""
-    with FakeGitLab.start() as gitlab:
-        yield gitlab
-
-
-@pytest.fixture
-async def gitlab(server: FakeGitLab) -> AsyncIterator[GitLabBench]:
-    """Return the adapter before an empty GitLab."""
-    server.reset()
-    bench = GitLabBench(server)
-    yield bench
-    await bench.tracker.aclose()
-
+from secbridge.trackers.gitlab import GitLabSettings
 
 # ── The fake answers as GitLab does ──────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-def schemas(shared: Path) -> dict[str, Any]:
-    """Return GitLab's own schemas of its answers."""
-    folder = shared / "specs" / "gitlab" / "schemas"
-    if not folder.is_dir():
-        pytest.skip(f"no GitLab schemas at {folder}")
-    return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+def test_an_answer_that_gitlab_would_not_give_is_seen(shared: Path) -> None:
+    """What the fake says is held against GitLab's own schemas, so that it cannot drift away."""
+    if not (shared / "specs" / "gitlab" / "schemas").is_dir():
+        pytest.skip("no GitLab schemas")
+    issue = {"id": 1, "iid": "one"}
+    assert any("'one' is not of type" in one for one in violations("read-issue", {}, 200, issue))
+    assert violations("create-note", {}, 202, {"commands_changes": {}, "summary": []}) == []
 
 
-async def test_the_fake_answers_in_the_shape_of_gitlab(
-    gitlab: GitLabBench, schemas: dict[str, Any]
-) -> None:
-    """Issues and notes of the fake are valid by the schemas of GitLab's own API tests."""
-    ref = await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))
-    await gitlab.tracker.ensure_comment(ref, new_key(), comment_draft(gitlab))
-    (issue,) = gitlab.gitlab.issues()
-    (note,) = gitlab.gitlab.notes(1)
-    jsonschema.validate(issue, schemas["issue"])
-    jsonschema.validate(note, schemas["note"])
-    jsonschema.validate({"commands_changes": {}, "summary": []}, schemas["note_commands_only"])
+def test_a_parameter_that_gitlab_does_not_know_is_seen() -> None:
+    """GitLab ignores what it does not know, so a slip of the pen would go unnoticed."""
+    assert ["create-note: no parameter interal"] == violations(
+        "create-note", {"body": "x", "interal": True}, 400, {}
+    )
 
 
 # ── Nothing acts ─────────────────────────────────────────────────────────────────────────────────
@@ -116,6 +98,112 @@ async def test_the_fake_would_have_executed_them(gitlab: GitLabBench) -> None:
     assert "Security" not in issue.labels
 
 
+# ── Prove, then tell ─────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_issue_that_may_not_be_made_secret_never_gets_a_word(
+    gitlab: GitLabBench,
+) -> None:
+    """Whether the second request is ignored or refused: nothing told, closed, alarmed."""
+    gitlab.gitlab.fault("confidential-ignored")
+    gitlab.gitlab.fault("confidential-put-forbidden", count=9)
+    with log_lines() as lines, pytest.raises(NotConfidential):
+        await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))
+    (issue,) = await gitlab.issues()
+    assert (issue.confidential, issue.open) == (False, False)
+    assert CANARY not in gitlab.bodies()
+    assert alarms(lines) == ["tracker.not_confidential"]
+
+
+async def test_a_secret_that_is_had_at_the_second_request_is_good(gitlab: GitLabBench) -> None:
+    """A tracker that ignored ``confidential`` once is asked once more before anything is told."""
+    gitlab.gitlab.fault("confidential-ignored")
+    await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))
+    (issue,) = await gitlab.issues()
+    assert issue.confidential
+    told = [one["body"] for one in gitlab.gitlab.requests("update-issue")]
+    assert told[:1] == [{"confidential": True, "add_labels": "Security"}]
+
+
+async def test_a_dropped_label_is_asked_for_again(gitlab: GitLabBench) -> None:
+    """Labels that the tracker dropped silently are noticed and added before the report is told."""
+    gitlab.gitlab.fault("labels-dropped")
+    await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))
+    (issue,) = await gitlab.issues()
+    assert issue.labels == ("Security",)
+
+
+async def test_an_issue_that_cannot_be_labelled_never_gets_a_word(gitlab: GitLabBench) -> None:
+    """The label belongs to the proof: people find security reports by it."""
+    gitlab.gitlab.fault("labels-dropped")
+    gitlab.gitlab.fault("labels-put-dropped", count=9)
+    with log_lines() as lines, pytest.raises(NotConfidential):
+        await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))
+    (issue,) = await gitlab.issues()
+    assert not issue.open
+    assert CANARY not in gitlab.bodies()
+    assert lines[0]["missing"] == ["Security"]
+
+
+async def test_an_issue_that_opens_while_it_is_told_is_made_secret_again(
+    gitlab: GitLabBench,
+) -> None:
+    """When telling itself makes the issue public, that is seen at once and undone."""
+    gitlab.gitlab.fault("opens-to-public")
+    await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))
+    (issue,) = await gitlab.issues()
+    assert issue.confidential
+    assert CANARY in issue.text
+
+
+async def test_a_report_that_cannot_be_kept_secret_any_more_is_taken_back(
+    gitlab: GitLabBench,
+) -> None:
+    """When telling makes the issue public for good, the text goes back to the header."""
+    gitlab.gitlab.fault("opens-to-public")
+    gitlab.gitlab.fault("confidential-put-ignored", count=9)
+    with log_lines() as lines, pytest.raises(NotConfidential):
+        await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))
+    (issue,) = await gitlab.issues()
+    assert CANARY not in issue.text
+    assert not issue.open
+    assert alarms(lines) == ["tracker.not_confidential"]
+
+
+async def test_a_text_that_the_tracker_changed_raises_an_alarm(gitlab: GitLabBench) -> None:
+    """What was told is compared with what is there: a difference means that something acted."""
+    gitlab.gitlab.fault("text-mangled")
+    with log_lines() as lines:
+        await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))
+    assert alarms(lines) == ["tracker.interpreted"]
+
+
+async def test_a_comment_on_an_issue_that_was_opened_is_proven_internal_first(
+    gitlab: GitLabBench,
+) -> None:
+    """On an issue that the team made public a mail becomes an internal note, proven, then told."""
+    ref = await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))
+    gitlab.gitlab.edit(1, confidential=False)
+    key, draft = new_key(), comment_draft(gitlab, a_message(text=CANARY))
+    await gitlab.tracker.ensure_comment(ref, key, draft)
+    (note,) = gitlab.gitlab.notes(1)
+    assert note["internal"]
+    assert gitlab.told_comment(key, draft) == note["body"]
+    (create,) = gitlab.gitlab.requests("create-note")
+    assert CANARY not in repr(create)
+
+
+async def test_a_comment_that_would_be_public_is_not_written(gitlab: GitLabBench) -> None:
+    """When an opened issue drops the internal flag, the note never gets a word, and it alarms."""
+    ref = await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab, a_message()))
+    gitlab.gitlab.edit(1, confidential=False)
+    gitlab.gitlab.fault("internal-ignored", count=9)
+    with log_lines() as lines, pytest.raises(NotConfidential):
+        await gitlab.tracker.ensure_comment(ref, new_key(), comment_draft(gitlab))
+    assert CANARY not in gitlab.bodies()
+    assert alarms(lines) == ["tracker.not_confidential"]
+
+
 # ── People ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -132,10 +220,12 @@ async def test_an_unknown_assignee_is_noted_and_alarmed_and_the_issue_is_filed(
     assert alarms(lines) == ["tracker.not_assigned"]
 
 
-async def test_without_any_known_assignee_the_fallback_steps_in(server: FakeGitLab) -> None:
+async def test_without_any_known_assignee_the_fallback_steps_in(
+    gitlab_server: FakeGitLab,
+) -> None:
     """A configured fallback gets what would belong to nobody."""
-    server.reset()
-    bench = GitLabBench(server, fallback_assignee="kim")
+    gitlab_server.reset()
+    bench = GitLabBench(gitlab_server, fallback_assignee="kim")
     await bench.tracker.ensure_issue(new_key(), report_draft(bench, assignees=("nobody-here",)))
     await bench.tracker.aclose()
     (issue,) = await bench.issues()
@@ -172,30 +262,6 @@ async def test_an_account_is_looked_up_once(gitlab: GitLabBench) -> None:
     first, second = await gitlab.issues()
     assert (first.assignees, second.assignees) == (("alex",), ("alex",))
     assert len(gitlab.gitlab.requests("users")) == 1
-
-
-# ── Files and long texts ─────────────────────────────────────────────────────────────────────────
-
-
-async def test_files_are_not_uploaded_and_the_issue_says_where_they_are(
-    gitlab: GitLabBench,
-) -> None:
-    """Uploads do not follow an issue's rights, so the operator's command is named instead."""
-    ref = await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))
-    await gitlab.tracker.ensure_comment(ref, new_key(), comment_draft(gitlab))
-    (issue,) = await gitlab.issues()
-    assert "Files are not uploaded" in issue.text
-    assert "`secbridge delivery raw D1`" in issue.text
-    assert "`secbridge delivery raw D2`" in issue.comments[0]
-
-
-async def test_a_report_that_is_too_long_is_cut_and_names_the_command(gitlab: GitLabBench) -> None:
-    """GitLab takes a megabyte; the rest is one command away."""
-    draft = report_draft(gitlab, a_message(text="€uro " * 500_000))
-    await gitlab.tracker.ensure_issue(new_key(), draft)
-    (issue,) = await gitlab.issues()
-    assert 900_000 < len(issue.text.encode()) <= 1_048_576
-    assert "more characters do not fit" in issue.text
 
 
 # ── Reconciliation ───────────────────────────────────────────────────────────────────────────────
@@ -271,6 +337,78 @@ async def test_a_label_with_a_comma_is_refused_before_anything_is_sent(
     assert gitlab.gitlab.requests("create-issue") == []
 
 
+# ── Types and severities ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def incidents(gitlab_server: FakeGitLab) -> AsyncIterator[GitLabBench]:
+    """Return the adapter whose issues are incidents of high severity."""
+    gitlab_server.reset()
+    bench = GitLabBench(gitlab_server, issue_type="incident", severity="high")
+    yield bench
+    await bench.tracker.aclose()
+    assert gitlab_server.violations() == []
+
+
+async def test_an_incident_has_the_severity_of_the_settings(incidents: GitLabBench) -> None:
+    """REST knows no severity, so it is set by GraphQL once the issue is proven."""
+    key, draft = new_key(), report_draft(incidents, a_message())
+    with log_lines() as lines:
+        await incidents.tracker.ensure_issue(key, draft)
+    (issue,) = incidents.gitlab.issues()
+    assert (issue["issue_type"], issue["severity"]) == ("incident", "HIGH")
+    assert incidents.told(key, draft) == issue["description"]
+    assert [] == lines
+
+
+@pytest.mark.parametrize(
+    ("fault", "on", "missing"),
+    [
+        ("type-ignored", "", "issue type `incident`, severity `high`"),
+        ("severity-ignored", "", "severity `high`"),
+        ("403", "graphql", "severity `high`"),
+        ("due-dropped", "", "due date `2026-11-27`"),
+    ],
+)
+async def test_what_gitlab_drops_without_a_word_is_noted(
+    incidents: GitLabBench, fault: str, on: str, missing: str
+) -> None:
+    """Type, severity and date are read back; the report is told all the same, with a note."""
+    incidents.gitlab.fault(fault, on=on)
+    with log_lines() as lines:
+        await incidents.tracker.ensure_issue(new_key(), report_draft(incidents))
+    (issue,) = await incidents.issues()
+    assert f"did not take what the settings ask for: {missing}." in issue.text
+    assert CANARY in issue.text
+    assert "tracker.not_as_asked" in [line["event"] for line in lines]
+
+
+async def test_a_severity_whose_answer_is_lost_is_set_by_the_next_try(
+    incidents: GitLabBench,
+) -> None:
+    """Setting it twice is harmless, and the issue is one."""
+    incidents.gitlab.fault("drop-after", on="graphql")
+    await persist(incidents, new_key().marker, report_draft(incidents))
+    (issue,) = incidents.gitlab.issues()
+    assert issue["severity"] == "HIGH"
+
+
+async def test_a_type_that_the_gitlab_does_not_have_waits_for_a_person(
+    incidents: GitLabBench,
+) -> None:
+    """An issue of another type would not be what the team asked for."""
+    incidents.gitlab.settings(issue_types=["issue"])
+    with pytest.raises(PermanentFault) as told:
+        await incidents.tracker.ensure_issue(new_key(), report_draft(incidents))
+    assert "issue type" in told.value.mend
+
+
+def test_a_severity_needs_incidents() -> None:
+    """Other types have none, so the setting would be without effect."""
+    with pytest.raises(ValidationError, match="issue_type"):
+        GitLabSettings(url="https://gitlab.example.org", token_credential="t", severity="high")
+
+
 # ── The way there ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -284,6 +422,14 @@ async def test_a_redirect_gets_neither_token_nor_report(
     await persist(gitlab, new_key().marker, report_draft(gitlab))
     assert gitlab.gitlab.elsewhere() == []
     assert len(await gitlab.issues()) == 1
+
+
+async def test_the_token_goes_in_the_form_that_no_redirect_carries_on(
+    gitlab: GitLabBench,
+) -> None:
+    """Clients strip ``Authorization`` before another host, and not GitLab's own header."""
+    await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))
+    assert gitlab.gitlab.state()["token_forms"] == ["bearer"]
 
 
 async def test_where_nobody_listens_nothing_was_sent(gitlab: GitLabBench) -> None:
@@ -310,7 +456,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(gitlab: GitLabBe
         port = listening.sockets[0].getsockname()[1]
         bench = GitLabBench(gitlab.gitlab, url=f"https://localhost:{port}")
         with pytest.raises(PermanentFault) as told:
-            await bench.desk.myself()
+            await bench.desk.people.myself()
         await bench.tracker.aclose()
     assert told.value.code == "tracker-tls"
     assert told.value.setting == "trackers.t.ca_file"
@@ -358,73 +504,3 @@ async def test_a_wait_that_asks_for_too_long_is_bounded(gitlab: GitLabBench) -> 
             await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))
         bounded = timedelta(hours=1) if given.isdigit() else expected
         assert told.value.retry_after == bounded
-
-
-# ── check ────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def findings(bench: GitLabBench, severity: Severity) -> list[str]:
-    """Return the texts of the findings of one severity."""
-    return [one.text for one in await bench.tracker.check() if one.severity is severity]
-
-
-@pytest.mark.parametrize(
-    ("settings", "severity", "expected"),
-    [
-        ({"access_level": 10}, Severity.ERROR, "has not the role Reporter"),
-        ({"access_level": 0}, Severity.ERROR, "has not the role Reporter"),
-        ({"access_level": 40}, Severity.WARNING, "is Maintainer or Owner"),
-        ({"access_level": 50}, Severity.WARNING, "is Maintainer or Owner"),
-        ({"bot_is_admin": True}, Severity.WARNING, "administrator's"),
-        ({"visibility": "public"}, Severity.WARNING, "The project is public"),
-        ({"visibility": "internal"}, Severity.WARNING, "The project is internal"),
-        ({"issues_enabled": False}, Severity.ERROR, "has no issues"),
-        ({"archived": True}, Severity.ERROR, "is archived"),
-        ({"scopes": ["read_api"]}, Severity.ERROR, "may not write"),
-        ({"labels": []}, Severity.OK, "will make these labels: Security"),
-        ({"members": [42]}, Severity.WARNING, "alex is no member"),
-        ({"users": {"42": "secbridge-bot"}}, Severity.WARNING, "alex is not known"),
-        ({"project": "other/project"}, Severity.ERROR, "knows no such project"),
-        ({"token": "another"}, Severity.ERROR, "refuses the token"),
-    ],
-)
-async def test_check_finds_what_is_wrong(
-    gitlab: GitLabBench, settings: dict[str, Any], severity: Severity, expected: str
-) -> None:
-    """Each thing that would keep a report from being filed secretly is a finding with its mend."""
-    gitlab.gitlab.settings(**settings)
-    found = [one for one in await gitlab.tracker.check() if expected in one.text]
-    assert [one.severity for one in found] == [severity]
-    assert severity is Severity.OK or (found[0].mend and found[0].setting)
-
-
-async def test_check_warns_before_the_token_expires(gitlab: GitLabBench) -> None:
-    """Two weeks before the end, and not three months before it."""
-    today = gitlab.clock.now().date()
-    gitlab.gitlab.settings(expires_at=(today + timedelta(days=10)).isoformat())
-    assert len(await findings(gitlab, Severity.WARNING)) == 1
-    gitlab.gitlab.settings(expires_at=(today + timedelta(days=90)).isoformat())
-    assert await findings(gitlab, Severity.WARNING) == []
-
-
-@pytest.mark.parametrize("fault", ["500-before", "drop-before", "html-200", "429", "403"])
-async def test_check_of_a_tracker_that_is_away_is_a_finding(
-    gitlab: GitLabBench, fault: str
-) -> None:
-    """A failure is told as a finding and raises nothing."""
-    gitlab.gitlab.fault(fault, on="project")
-    assert len(await findings(gitlab, Severity.ERROR)) == 1
-
-
-async def test_a_token_whose_rights_cannot_be_read_is_no_finding(gitlab: GitLabBench) -> None:
-    """Older GitLabs do not tell; the other checks go on."""
-    gitlab.gitlab.fault("404", on="token")
-    assert await findings(gitlab, Severity.ERROR) == []
-    assert "The project is private." in await findings(gitlab, Severity.OK)
-
-
-async def test_check_writes_nothing(gitlab: GitLabBench) -> None:
-    """Asking changes nothing over there."""
-    await gitlab.tracker.check()
-    assert {one["method"] for one in gitlab.gitlab.requests()} == {"GET"}
-    gitlab.clock.advance(PATIENCE)

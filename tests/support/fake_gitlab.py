@@ -1,8 +1,12 @@
 """How would a GitLab answer?  A small stateful one over real HTTP, whose faults come from outside.
 
 Started as a process of its own (``python -m tests.support.fake_gitlab``, see ``fake_server``), it
-knows one project, a bot with a token, a few people, issues, notes and labels.  It executes quick
-actions and records what a text would wake (see ``fake_gitlab_text``).
+knows the project that reports go to, one to which people move issues, and one that the bot does not
+see; a bot with a token, a few people, issues, notes, links, uploads and labels.  It executes quick
+actions and records what a text would wake (see ``fake_gitlab_text``), and which upload shows what.
+
+Answers are held against GitLab's own schemas where they are there, requests against the parameters
+that GitLab documents: ``FakeGitLab.violations`` tells what does not fit.
 
 ``FakeGitLab`` is the handle for tests::
 
@@ -14,21 +18,28 @@ actions and records what a text would wake (see ``fake_gitlab_text``).
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from tests.support import fake_server
+from tests.support.fake_gitlab_spec import violations
 from tests.support.fake_gitlab_text import QuickAction, alive, extract
 
 Json = dict[str, Any]
 
 TOKEN = "glpat-fake-0123456789"
 PROJECT = "group/security"
+HOME, PRODUCT, HIDDEN = 7, 9, 10
+"""Where reports go; where people move issues; what the bot does not see."""
+
 BOT = 42
 
 BEHAVIOURS: Mapping[str, str] = {
@@ -38,6 +49,9 @@ BEHAVIOURS: Mapping[str, str] = {
     "labels-dropped": "create-issue",
     "labels-put-dropped": "update-issue",
     "assignees-dropped": "create-issue",
+    "due-dropped": "create-issue",
+    "type-ignored": "create-issue",
+    "severity-ignored": "graphql",
     "internal-ignored": "create-note",
     "text-mangled": "update-issue",
     "opens-to-public": "update-issue",
@@ -60,35 +74,112 @@ class World(fake_server.World):
     archived: bool = False
     bot_is_admin: bool = False
     several_assignees: bool = True
+    emails_enabled: bool = False
+    service_desk: bool = False
+    media_protected: bool = False
+    max_upload: int = 10 << 20
+    frozen: str = ""
     scopes: list[str] = field(default_factory=lambda: ["api"])
     expires_at: str | None = None
     labels: list[str] = field(default_factory=lambda: ["Security"])
+    issue_types: list[str] = field(default_factory=lambda: ["issue", "incident"])
     users: dict[int, str] = field(
-        default_factory=lambda: {BOT: "secbridge-bot", 1: "alex", 2: "kim", 3: "outsider"}
-    )
+        default_factory=lambda: {
+            BOT: "secbridge-bot", 1: "alex", 2: "kim", 3: "outsider", 4: "support-bot",
+        }
+    )  # fmt: skip
     members: set[int] = field(default_factory=lambda: {BOT, 1, 2})
-    issues: dict[int, Json] = field(default_factory=dict)
-    notes: dict[int, list[Json]] = field(default_factory=dict)
+    levels: dict[int, int] = field(default_factory=lambda: {1: 30, 2: 20})
+    blocked: set[int] = field(default_factory=set)
+    hooks: list[Json] = field(default_factory=list)
+    integrations: list[Json] = field(default_factory=list)
+    issues: dict[str, Json] = field(default_factory=dict)
+    notes: dict[str, list[Json]] = field(default_factory=dict)
+    links: list[list[int]] = field(default_factory=list)
+    uploads: list[Json] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    token_forms: set[str] = field(default_factory=set)
+
+    def projects(self) -> dict[int, str]:
+        """Return the full path of each project that there is."""
+        return {HOME: self.project, PRODUCT: "group/product", HIDDEN: "group/hidden"}
+
+    def now(self) -> str:
+        """Return the time as GitLab writes it; ``frozen`` stops it."""
+        if self.frozen:
+            return self.frozen
+        return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def state(self) -> Json:
-        """Return issues and notes as the API shows them."""
+        """Return issues and notes as the API shows them, and what else there is."""
         return {
             "issues": [_issue(self, issue) for issue in self.issues.values()],
             "notes": {
-                str(iid): [_note(self, note) for note in notes] for iid, notes in self.notes.items()
+                place: [_note(self, note) for note in notes] for place, notes in self.notes.items()
             },
+            "links": self.links,
+            "uploads": self.uploads,
+            "violations": self.violations,
+            "token_forms": sorted(self.token_forms),
         }
 
     def edit(self, order: Json) -> None:
-        """Change an issue as a person would, by hand."""
-        self.issues[order.pop("number")].update(order)
+        """Do what a person would by hand: change, move, write or open an issue."""
+        place = str(order.pop("number"))
+        match order:
+            case {"move_to": target}:
+                _move(self, self.issues[place], target)
+            case {"note": note}:
+                _write_note(self, place, note)
+            case {"edit_note": changed}:
+                (note,) = [one for one in self.notes[place] if one["id"] == changed["id"]]
+                note |= {**changed, "updated_at": _touch(self, self.issues[place])}
+            case {"open": given}:
+                _open_issue(self, given)
+            case _:
+                self.issues[place].update({"updated_at": self.now(), **order})
+
+
+def _write_note(world: World, place: str, given: Json) -> None:
+    issue = world.issues[place]
+    note = _new_note(world, issue, given["body"], internal=given.get("internal", False))
+    note |= {"author_id": given.get("author", 1), "system": given.get("system", False)}
+    world.notes[place].append(note)
+
+
+def _open_issue(world: World, given: Json) -> None:
+    """Open an issue as a person would; it has no due date, and is nobody's."""
+    blank = {"title": "By hand", "description": "", "labels": [], "confidential": False}
+    issue = _new_issue(world, HOME, {**blank, "author_id": 1, **given})
+    world.notes[_place(issue)] = []
+
+
+def _move(world: World, issue: Json, target: int) -> None:
+    """Copy an issue to another project, as GitLab does, and close the one that stays behind."""
+    gone = {"id", "iid", "project_id", "updated_at", "moved_to_id"}
+    copy = {name: value for name, value in issue.items() if name not in gone}
+    moved = _new_issue(world, target, copy)
+    moved["description"] = _copy_uploads(world, issue["description"], target)
+    world.notes[_place(moved)] = [
+        {**note, "id": world.next_id(), "noteable_id": moved["id"], "noteable_iid": moved["iid"]}
+        for note in world.notes[_place(issue)]
+    ]
+    issue |= {"state": "closed", "moved_to_id": moved["id"], "updated_at": world.now()}
+    said = {"body": f"moved to {world.projects()[target]}#{moved['iid']}", "system": True}
+    _write_note(world, _place(issue), said)
+
+
+def _copy_uploads(world: World, text: str, target: int) -> str:
+    """Copy the uploads that a text links to, and return the text with the new addresses."""
+    for upload in [one for one in world.uploads if one["url"] in text]:
+        secret = sha256(upload["url"].encode()).hexdigest()[:32]
+        copy = {**upload, "project": target, "url": f"/uploads/{secret}/{upload['name']}"}
+        world.uploads.append(copy)
+        text = text.replace(upload["url"], copy["url"])
+    return text
 
 
 # ── Entities, in the shape of lib/api/entities ───────────────────────────────────────────────────
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _user(world: World, number: int) -> Json:
@@ -97,34 +188,94 @@ def _user(world: World, number: int) -> Json:
         "id": number,
         "username": name,
         "name": name.title(),
-        "state": "active",
+        "state": "blocked" if number in world.blocked else "active",
         "avatar_url": None,
         "web_url": f"{world.base}/{name}",
     }
 
 
+def _member(world: World, number: int) -> Json:
+    level = world.access_level if number == world.bot else world.levels.get(number, 10)
+    return {**_user(world, number), "access_level": level, "membership_state": "active"}
+
+
+def _place(issue: Json) -> str:
+    """Return by which name tests know an issue: its number, elsewhere with the project's before."""
+    iid, project = issue["iid"], issue["project_id"]
+    return str(iid) if project == HOME else f"{project}/{iid}"
+
+
+def _new_issue(world: World, project: int, given: Json) -> Json:
+    """Add an issue to a project."""
+    iid = sum(issue["project_id"] == project for issue in world.issues.values()) + 1
+    issue: Json = {
+        "id": world.next_id(),
+        "iid": iid,
+        "project_id": project,
+        "author_id": world.bot,
+        "state": "opened",
+        "created_at": world.now(),
+        "updated_at": world.now(),
+        "closed_at": None,
+        "due_date": None,
+        "issue_type": "issue",
+        "severity": "UNKNOWN",
+        "moved_to_id": None,
+        "service_desk_reply_to": None,
+        "assignee_ids": [],
+        **given,
+    }
+    world.issues[_place(issue)] = issue
+    return issue
+
+
 def _issue(world: World, issue: Json) -> Json:
     people = [_user(world, number) for number in issue["assignee_ids"]]
-    url = f"{world.base}/{world.project}/-/issues/{issue['iid']}"
+    path, kind = world.projects()[issue["project_id"]], issue["issue_type"]
+    folder = "issues/incident" if kind == "incident" else "issues"
+    url = f"{world.base}/{path}/-/{folder}/{issue['iid']}"
     return {
         **{key: value for key, value in issue.items() if key != "assignee_ids"},
-        "project_id": 7,
         "milestone": None,
         "author": _user(world, issue["author_id"]),
         "assignees": people,
         "assignee": people[0] if people else None,
-        "user_notes_count": len(world.notes.get(issue["iid"], [])),
+        "user_notes_count": sum(not one["system"] for one in world.notes.get(_place(issue), [])),
         "upvotes": 0,
         "downvotes": 0,
-        "type": "ISSUE",
-        "issue_type": "issue",
-        "severity": "UNKNOWN",
-        "moved_to_id": None,
+        "type": kind.upper(),
         "discussion_locked": None,
         "web_url": url,
-        "references": {"full": f"{world.project}#{issue['iid']}"},
+        "references": {"full": f"{path}#{issue['iid']}"},
         "_links": {"self": url},
     }
+
+
+def _new_note(world: World, issue: Json, text: str, *, internal: bool) -> Json:
+    """Return a note of our account's."""
+    now = _touch(world, issue)
+    return {
+        "id": world.next_id(),
+        "body": text,
+        "author_id": world.bot,
+        "created_at": now,
+        "updated_at": now,
+        "noteable_id": issue["id"],
+        "noteable_iid": issue["iid"],
+        "internal": internal,
+        "system": False,
+    }
+
+
+def _touch(world: World, issue: Json) -> str:
+    """Return the time; what is done to a note moves the issue's once a minute, and no more often.
+
+    So does GitLab (``ThrottledTouch``), and who lists issues by that time has to know it.
+    """
+    now = world.now()
+    if _time(now) - _time(issue["updated_at"]) > timedelta(minutes=1):
+        issue["updated_at"] = now
+    return now
 
 
 def _note(world: World, note: Json) -> Json:
@@ -133,7 +284,6 @@ def _note(world: World, note: Json) -> Json:
         "type": None,
         "attachment": None,
         "author": _user(world, note["author_id"]),
-        "system": False,
         "noteable_type": "Issue",
         "resolvable": False,
         "confidential": note["internal"],
@@ -151,8 +301,15 @@ def _take_text(world: World, issue: Json, text: str, where: str) -> str:
             {"kind": "quick-action", "where": where, "what": f"{action.name} {action.argument}"}
         )
         _act(world, issue, action)
-    world.acts += [{"kind": "alive", "where": where, "what": what} for what in alive(text)]
+    _wake(world, text, where)
     return kept
+
+
+def _wake(world: World, text: str, where: str) -> None:
+    """Record what a text would notify, link, load or draw; links to our own uploads are wanted."""
+    ours = {f"link {upload['url']}" for upload in world.uploads}
+    found = [what for what in alive(text) if what not in ours]
+    world.acts += [{"kind": "alive", "where": where, "what": what} for what in found]
 
 
 def _act(world: World, issue: Json, action: QuickAction) -> None:
@@ -207,14 +364,19 @@ def _find_users(world: World, path: Mapping[str, str], body: Json) -> Response:
 
 def _get_project(world: World, path: Mapping[str, str], body: Json) -> Response:
     access = {"access_level": world.access_level, "notification_level": 3}
+    number = _project(world, path)
     return JSONResponse(
         {
-            "id": 7,
-            "path_with_namespace": world.project,
+            "id": number,
+            "path_with_namespace": world.projects()[number],
             "visibility": world.visibility,
             "archived": world.archived,
             "issues_enabled": world.issues_enabled,
             "issues_access_level": "enabled" if world.issues_enabled else "disabled",
+            "emails_enabled": world.emails_enabled,
+            "emails_disabled": not world.emails_enabled,
+            "service_desk_enabled": world.service_desk,
+            "enforce_auth_checks_on_uploads": world.media_protected,
             "permissions": {
                 "project_access": access if world.access_level else None,
                 "group_access": None,
@@ -229,63 +391,89 @@ def _get_labels(world: World, path: Mapping[str, str], body: Json) -> Response:
 
 
 def _get_members(world: World, path: Mapping[str, str], body: Json) -> Response:
-    wanted = {int(body["user_ids[]"])} if "user_ids[]" in body else world.members
-    return JSONResponse([_user(world, number) for number in sorted(wanted & world.members)])
+    wanted = {int(number) for number in body.get("user_ids[]", world.members)}
+    found = [_member(world, one) for one in sorted(wanted & world.members & world.users.keys())]
+    return JSONResponse(_page(found, body))
+
+
+def _get_hooks(world: World, path: Mapping[str, str], body: Json) -> Response:
+    return _for_maintainers(world, world.hooks, body)
+
+
+def _get_integrations(world: World, path: Mapping[str, str], body: Json) -> Response:
+    return _for_maintainers(world, world.integrations, body)
+
+
+def _for_maintainers(world: World, items: Sequence[Json], body: Json) -> Response:
+    if world.access_level < 40:
+        return JSONResponse({"message": "403 Forbidden"}, 403)
+    return JSONResponse(_page(items, body))
 
 
 def _list_issues(world: World, path: Mapping[str, str], body: Json) -> Response:
-    found = sorted(world.issues.values(), key=lambda issue: issue["iid"])
-    if "author_id" in body:
-        found = [issue for issue in found if issue["author_id"] == int(body["author_id"])]
-    if "created_after" in body:
-        after = datetime.fromisoformat(body["created_after"])
-        found = [one for one in found if datetime.fromisoformat(one["created_at"]) > after]
-    if body.get("state") in {"opened", "closed"}:
-        found = [issue for issue in found if issue["state"] == body["state"]]
-    if "confidential" in body:
-        wanted = body["confidential"] == "true"
-        found = [issue for issue in found if issue["confidential"] is wanted]
-    if body.get("sort", "desc") == "desc":
-        found.reverse()
-    return JSONResponse([_issue(world, issue) for issue in _page(found, body)])
+    project = _project(world, path)
+    found = [issue for issue in world.issues.values() if issue["project_id"] == project]
+    kept = [issue for issue in found if _is_wanted(issue, body)]
+    order = body.get("order_by", "created_at")
+    kept.sort(key=lambda one: (one[order], one["id"]), reverse=body.get("sort", "desc") == "desc")
+    return JSONResponse([_issue(world, issue) for issue in _page(kept, body)])
+
+
+def _is_wanted(issue: Json, body: Json) -> bool:
+    """Whether an issue passes all filters of a list."""
+    wanted: Mapping[str, Callable[[Any], bool]] = {
+        "author_id": lambda value: issue["author_id"] == int(value),
+        "created_after": lambda value: _time(issue["created_at"]) >= _time(value),
+        "updated_after": lambda value: _time(issue["updated_at"]) >= _time(value),
+        "state": lambda value: value == "all" or issue["state"] == value,
+        "confidential": lambda value: issue["confidential"] is (value == "true"),
+        "labels": lambda value: set(_labels(value)) <= set(issue["labels"]),
+        "iids[]": lambda value: str(issue["iid"]) in value,
+    }
+    return all(wanted[name](value) for name, value in body.items() if name in wanted)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _create_issue(world: World, path: Mapping[str, str], body: Json) -> Response:
     if not body.get("title"):
         return JSONResponse({"message": {"title": ["can't be blank"]}}, 400)
-    iid = len(world.issues) + 1
-    issue: Json = {
-        "id": world.next_id(),
-        "iid": iid,
-        "author_id": world.bot,
+    kind = "issue" if world.behaves("type-ignored") else body.get("issue_type", "issue")
+    if kind not in world.issue_types:
+        return JSONResponse({"error": "issue_type does not have a valid value"}, 400)
+    if world.archived:
+        return JSONResponse({"message": "403 Forbidden"}, 403)
+    given = {
         "title": body["title"],
         "description": None,
-        "state": "opened",
-        "created_at": _now(),
-        "updated_at": _now(),
-        "closed_at": None,
+        "issue_type": kind,
         "labels": [] if world.behaves("labels-dropped") else _labels(body.get("labels", "")),
-        "due_date": body.get("due_date"),
+        "due_date": None if world.behaves("due-dropped") else body.get("due_date"),
         "confidential": bool(body.get("confidential"))
         and not world.behaves("confidential-ignored"),
         "assignee_ids": []
         if world.behaves("assignees-dropped")
         else _assignable(world, body.get("assignee_ids", [])),
     }
-    world.issues[iid], world.notes[iid] = issue, []
-    issue["description"] = _take_text(world, issue, body.get("description", ""), f"issue {iid}")
+    issue = _new_issue(world, _project(world, path), given)
+    world.notes[_place(issue)] = []
+    where = f"issue {_place(issue)}"
+    _wake(world, issue["title"], f"title of {where}")
+    issue["description"] = _take_text(world, issue, body.get("description", ""), where)
     return JSONResponse(_issue(world, issue), 201)
 
 
 def _read_issue(world: World, path: Mapping[str, str], body: Json) -> Response:
-    issue = world.issues.get(int(path["iid"]))
+    issue = world.issues.get(_named(world, path))
     if issue is None:
         return JSONResponse({"message": "404 Issue Not Found"}, 404)
     return JSONResponse(_issue(world, issue))
 
 
 def _update_issue(world: World, path: Mapping[str, str], body: Json) -> Response:
-    issue = world.issues.get(int(path["iid"]))
+    issue = world.issues.get(_named(world, path))
     if issue is None:
         return JSONResponse({"message": "404 Issue Not Found"}, 404)
     if "confidential" in body:
@@ -301,7 +489,7 @@ def _update_issue(world: World, path: Mapping[str, str], body: Json) -> Response
         issue["state"] = "closed" if body["state_event"] == "close" else "opened"
     if "description" in body:
         _update_text(world, issue, body["description"])
-    issue["updated_at"] = _now()
+    issue["updated_at"] = world.now()
     return JSONResponse(_issue(world, issue))
 
 
@@ -313,7 +501,7 @@ def _update_labels(world: World, issue: Json, body: Json) -> None:
 
 
 def _update_text(world: World, issue: Json, text: str) -> None:
-    issue["description"] = _take_text(world, issue, text, f"issue {issue['iid']}")
+    issue["description"] = _take_text(world, issue, text, f"issue {_place(issue)}")
     if world.behaves("text-mangled"):
         issue["description"] = issue["description"].replace("\n ", "\n")
     if world.behaves("opens-to-public"):
@@ -321,47 +509,135 @@ def _update_text(world: World, issue: Json, text: str) -> None:
 
 
 def _list_notes(world: World, path: Mapping[str, str], body: Json) -> Response:
-    notes = list(world.notes.get(int(path["iid"]), []))
-    if body.get("sort", "desc") == "desc":
-        notes.reverse()
+    notes = list(world.notes.get(_named(world, path), []))
+    order = body.get("order_by", "created_at")
+    notes.sort(key=lambda one: (one[order], one["id"]), reverse=body.get("sort", "desc") == "desc")
     return JSONResponse([_note(world, note) for note in _page(notes, body)])
 
 
 def _create_note(world: World, path: Mapping[str, str], body: Json) -> Response:
-    issue = world.issues.get(int(path["iid"]))
+    issue = world.issues.get(place := _named(world, path))
     if issue is None:
         return JSONResponse({"message": "404 Issue Not Found"}, 404)
-    text = _take_text(world, issue, body.get("body", ""), f"note on {issue['iid']}")
+    text = _take_text(world, issue, body.get("body", ""), f"note on {place}")
     if not text:
         return JSONResponse({"commands_changes": {}, "summary": ["Commands applied."]}, 202)
-    note = {
-        "id": world.next_id(),
-        "body": text,
-        "author_id": world.bot,
-        "created_at": _now(),
-        "updated_at": _now(),
-        "noteable_id": issue["id"],
-        "noteable_iid": issue["iid"],
-        "internal": bool(body.get("internal")) and not world.behaves("internal-ignored"),
-    }
-    world.notes[issue["iid"]].append(note)
+    internal = bool(body.get("internal")) and not world.behaves("internal-ignored")
+    note = _new_note(world, issue, text, internal=internal)
+    world.notes[place].append(note)
     return JSONResponse(_note(world, note), 201)
 
 
 def _read_note(world: World, path: Mapping[str, str], body: Json) -> Response:
-    for note in world.notes.get(int(path["iid"]), []):
+    for note in world.notes.get(_named(world, path), []):
         if note["id"] == int(path["note"]):
             return JSONResponse(_note(world, note))
     return JSONResponse({"message": "404 Note Not Found"}, 404)
 
 
 def _update_note(world: World, path: Mapping[str, str], body: Json) -> Response:
-    issue = world.issues[int(path["iid"])]
-    for note in world.notes.get(int(path["iid"]), []):
+    place = _named(world, path)
+    for note in world.notes.get(place, []):
         if note["id"] == int(path["note"]):
-            note["body"] = _take_text(world, issue, body["body"], f"note on {issue['iid']}")
+            issue = world.issues[place]
+            note["body"] = _take_text(world, issue, body["body"], f"note on {place}")
+            note["updated_at"] = _touch(world, issue)
             return JSONResponse(_note(world, note))
     return JSONResponse({"message": "404 Note Not Found"}, 404)
+
+
+def _list_links(world: World, path: Mapping[str, str], body: Json) -> Response:
+    here = world.issues[_named(world, path)]["id"]
+    others = {other for pair in world.links if here in pair for other in pair} - {here}
+    found = [_issue(world, one) for one in world.issues.values() if one["id"] in others]
+    return JSONResponse(_page(found, body))
+
+
+def _create_link(world: World, path: Mapping[str, str], body: Json) -> Response:
+    """Relate two issues; who asks for it again is told so (409)."""
+    target = {"project": str(body["target_project_id"]), "iid": str(body["target_issue_iid"])}
+    here, there = world.issues[_named(world, path)], world.issues.get(_named(world, target))
+    if there is None:
+        return JSONResponse({"message": "No matching issue found."}, 404)
+    pair = sorted([here["id"], there["id"]])
+    if pair in world.links:
+        return JSONResponse({"message": "Issue(s) already assigned"}, 409)
+    world.links.append(pair)
+    both = {"source_issue": _issue(world, here), "target_issue": _issue(world, there)}
+    return JSONResponse({**both, "link_type": "relates_to"}, 201)
+
+
+def _upload(world: World, path: Mapping[str, str], body: Json) -> Response:
+    """Keep a file, and record what becomes visible to outsiders by it."""
+    name, content = _file_in(body["octets"])
+    if len(content) > world.max_upload:
+        return JSONResponse({"error": "File is too large"}, 413)
+    secret = sha256(f"{name}{world.next_id()}".encode()).hexdigest()[:32]
+    url = f"/uploads/{secret}/{name}"
+    project = _project(world, path)
+    world.uploads.append({"project": project, "name": name, "url": url, "content": content})
+    is_media = name.lower().endswith((".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp"))
+    open_to_all = world.visibility == "public" or (is_media and not world.media_protected)
+    if open_to_all and not _is_ciphertext(content):
+        world.acts.append({"kind": "exposed", "where": f"upload {name}", "what": name})
+    full = f"/-/project/{project}{url}"
+    answer = {"id": world.next_id(), "alt": name, "url": url, "full_path": full}
+    return JSONResponse({**answer, "markdown": f"[{name}]({url})"}, 201)
+
+
+def _file_in(form: str) -> tuple[str, str]:
+    """Return name and content of the one file of a multipart form (RFC 7578)."""
+    boundary = form.split("\r\n", 1)[0]
+    head, _, rest = form.partition("\r\n\r\n")
+    name = re.search(r'filename="([^"]*)"', head)
+    assert name is not None, "a form without a file"
+    return name[1], rest.partition(f"\r\n{boundary}")[0]
+
+
+def _is_ciphertext(content: str) -> bool:
+    """Whether a file begins as an encrypted OpenPGP message does (RFC 9580 section 4.2)."""
+    armored = content.startswith("-----BEGIN PGP MESSAGE-----")
+    return armored or content[:1] in {"\x84", "\x85", "\xc1"}
+
+
+def _graphql(world: World, path: Mapping[str, str], body: Json) -> Response:
+    """Answer the two questions that secbridge has."""
+    query, given = body["query"], body["variables"]
+    if "issueSetSeverity(input:" in query:
+        return _set_severity(world, given)
+    assert "issue(id: $id)" in query, "an unknown query"
+    wanted = int(given["id"].removeprefix("gid://gitlab/Issue/"))
+    for issue in world.issues.values():
+        if issue["id"] == wanted and issue["project_id"] != HIDDEN:
+            shown = _issue(world, issue)
+            found = {
+                "iid": str(issue["iid"]),
+                "projectId": issue["project_id"],
+                "reference": shown["references"]["full"],
+                "webUrl": shown["web_url"],
+            }
+            return JSONResponse({"data": {"issue": found}})
+    return JSONResponse({"data": {"issue": None}})
+
+
+def _set_severity(world: World, given: Json) -> Response:
+    place = _named(world, {"project": given["path"], "iid": given["iid"]})
+    issue = world.issues[place]
+    if issue["issue_type"] == "incident" and not world.behaves("severity-ignored"):
+        issue["severity"] = given["severity"]
+    done = {"errors": [], "issue": {"severity": issue["severity"]}}
+    return JSONResponse({"data": {"issueSetSeverity": done}})
+
+
+def _project(world: World, path: Mapping[str, str]) -> int:
+    """Return the number of the project that a path names, by number or by full path."""
+    named = unquote(path["project"])
+    return next(number for number, name in world.projects().items() if named in {str(number), name})
+
+
+def _named(world: World, path: Mapping[str, str]) -> str:
+    """Return the place of the issue that a path names."""
+    return _place({"project_id": _project(world, path), "iid": path["iid"]})
 
 
 def _page(items: Sequence[Json], query: Json) -> list[Json]:
@@ -379,21 +655,30 @@ def _assignable(world: World, wanted: Sequence[int]) -> list[int]:
     return people if world.several_assignees else people[:1]
 
 
+_PROJECT = "/v4/projects/{project}"
+_ISSUE = f"{_PROJECT}/issues/{{iid}}"
+
 VERBS: Mapping[tuple[str, str], tuple[str, Verb]] = {
-    ("GET", "/user"): ("user", _get_user),
-    ("GET", "/personal_access_tokens/self"): ("token", _get_token),
-    ("GET", "/users"): ("users", _find_users),
-    ("GET", "/projects/{project}"): ("project", _get_project),
-    ("GET", "/projects/{project}/labels"): ("labels", _get_labels),
-    ("GET", "/projects/{project}/members/all"): ("members", _get_members),
-    ("GET", "/projects/{project}/issues"): ("list-issues", _list_issues),
-    ("POST", "/projects/{project}/issues"): ("create-issue", _create_issue),
-    ("GET", "/projects/{project}/issues/{iid}"): ("read-issue", _read_issue),
-    ("PUT", "/projects/{project}/issues/{iid}"): ("update-issue", _update_issue),
-    ("GET", "/projects/{project}/issues/{iid}/notes"): ("list-notes", _list_notes),
-    ("POST", "/projects/{project}/issues/{iid}/notes"): ("create-note", _create_note),
-    ("GET", "/projects/{project}/issues/{iid}/notes/{note}"): ("read-note", _read_note),
-    ("PUT", "/projects/{project}/issues/{iid}/notes/{note}"): ("update-note", _update_note),
+    ("GET", "/v4/user"): ("user", _get_user),
+    ("GET", "/v4/personal_access_tokens/self"): ("token", _get_token),
+    ("GET", "/v4/users"): ("users", _find_users),
+    ("GET", _PROJECT): ("project", _get_project),
+    ("GET", f"{_PROJECT}/labels"): ("labels", _get_labels),
+    ("GET", f"{_PROJECT}/members/all"): ("members", _get_members),
+    ("GET", f"{_PROJECT}/hooks"): ("hooks", _get_hooks),
+    ("GET", f"{_PROJECT}/integrations"): ("integrations", _get_integrations),
+    ("POST", f"{_PROJECT}/uploads"): ("upload", _upload),
+    ("GET", f"{_PROJECT}/issues"): ("list-issues", _list_issues),
+    ("POST", f"{_PROJECT}/issues"): ("create-issue", _create_issue),
+    ("GET", _ISSUE): ("read-issue", _read_issue),
+    ("PUT", _ISSUE): ("update-issue", _update_issue),
+    ("GET", f"{_ISSUE}/links"): ("list-links", _list_links),
+    ("POST", f"{_ISSUE}/links"): ("create-link", _create_link),
+    ("GET", f"{_ISSUE}/notes"): ("list-notes", _list_notes),
+    ("POST", f"{_ISSUE}/notes"): ("create-note", _create_note),
+    ("GET", f"{_ISSUE}/notes/{{note}}"): ("read-note", _read_note),
+    ("PUT", f"{_ISSUE}/notes/{{note}}"): ("update-note", _update_note),
+    ("POST", "/graphql"): ("graphql", _graphql),
 }
 
 
@@ -402,7 +687,7 @@ class Server(fake_server.Server[World]):
 
     verbs = VERBS
     behaviours = BEHAVIOURS
-    prefix = "/api/v4"
+    prefix = "/api"
 
     def new_world(self, base: str) -> World:
         """Return an empty GitLab."""
@@ -413,13 +698,20 @@ class Server(fake_server.Server[World]):
         return {"url": self.world.base, "token": TOKEN, "project": PROJECT}
 
     def refusal(self, request: Request, kind: str) -> Response | None:
-        """Refuse a wrong token, and know one project only."""
+        """Refuse a wrong token, and what the bot does not see."""
         if not self._knows_token(request):
             return JSONResponse({"message": "401 Unauthorized"}, 401)
-        project = unquote(request.path_params.get("project", self.world.project))
-        if project not in {self.world.project, "7"}:
+        named = unquote(request.path_params.get("project", self.world.project))
+        seen = {number: path for number, path in self.world.projects().items() if number != HIDDEN}
+        if named not in {*seen.values(), *map(str, seen)}:
             return JSONResponse({"message": "404 Project Not Found"}, 404)
         return None
+
+    def checked(self, request: Request, kind: str, body: Json, answer: Response) -> Response:
+        """Return the answer, and record what GitLab would not know of it or of the request."""
+        said = json.loads(bytes(answer.body))
+        self.world.violations += violations(kind, body, answer.status_code, said)
+        return answer
 
     def from_elsewhere(self) -> Json:
         """Return an issue that looks just right."""
@@ -430,8 +722,14 @@ class Server(fake_server.Server[World]):
         return JSONResponse({"commands_changes": {}, "summary": ["Commands applied."]}, 202)
 
     def _knows_token(self, request: Request) -> bool:
-        private, bearer = request.headers.get("private-token"), request.headers.get("authorization")
-        return private == self.world.token or bearer == f"Bearer {self.world.token}"
+        """Whether a request holds the token in one of GitLab's two forms; which one is kept."""
+        forms = {
+            "private-token": request.headers.get("private-token"),
+            "bearer": (request.headers.get("authorization") or "").removeprefix("Bearer "),
+        }
+        held = {name for name, token in forms.items() if token == self.world.token}
+        self.world.token_forms |= held
+        return bool(held)
 
 
 class FakeGitLab(fake_server.Handle):
@@ -443,9 +741,30 @@ class FakeGitLab(fake_server.Handle):
         """Return all issues, oldest first, as the API shows them."""
         return list(self.state()["issues"])
 
-    def notes(self, iid: int) -> list[Json]:
-        """Return the notes of an issue, oldest first."""
-        return list(self.state()["notes"][str(iid)])
+    def notes(self, number: int | str) -> list[Json]:
+        """Return the notes of an issue, oldest first; elsewhere it is named ``9/1``."""
+        return list(self.state()["notes"][str(number)])
+
+    def uploads(self) -> list[Json]:
+        """Return the files that are there, each with its content as Latin-1."""
+        return list(self.state()["uploads"])
+
+    def violations(self) -> list[str]:
+        """Return what GitLab would not have known of requests and answers."""
+        return list(self.state()["violations"])
+
+    def write(self, number: int | str, text: str, **more: object) -> str:
+        """Write a note as a person, and return its id; ``author``, ``internal``, ``system``."""
+        self.edit(number, note={"body": text, **more})
+        return str(self.notes(number)[-1]["id"])
+
+    def move(self, number: int | str, project: int) -> None:
+        """Move an issue to another project, as a person would."""
+        self.edit(number, move_to=project)
+
+    def open_by_hand(self, **issue: object) -> None:
+        """Open an issue as a person would: ``labels``, ``confidential``, ``title``, …."""
+        self.edit(0, open=issue)
 
 
 if __name__ == "__main__":

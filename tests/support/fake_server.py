@@ -156,6 +156,7 @@ class Server(Generic[AnyWorld]):
     verbs: ClassVar[Mapping[tuple[str, str], tuple[str, Callable[..., Response]]]]
     behaviours: ClassVar[Mapping[str, str]] = {}
     prefix: ClassVar[str] = ""
+
     def __init__(self) -> None:
         self.world = self.new_world("")
         self.freed = asyncio.Event()
@@ -403,11 +404,14 @@ async def _until_gone(request: Request) -> None:
 async def _body(request: Request) -> Json:
     """Return the JSON of a write, the query of a read, or the octets of anything else.
 
-    JSON that is no object stands under ``json``, other content under ``octets``.
+    JSON that is no object stands under ``json``, other content under ``octets``.  A name of the
+    query that ends with ``[]`` has a list.
     """
     if request.method == "GET":
         query = parse_qs(request.url.query)
-        return {name: values[-1] for name, values in query.items()}
+        return {
+            name: values if name.endswith("[]") else values[-1] for name, values in query.items()
+        }
     content = await request.body()
     if not content:
         return {}

@@ -2,9 +2,12 @@
 
 What GitLab does that one would not expect, and what is done about it here: it executes quick
 actions in text that comes by API (the text is fenced), it drops what the account may not set
-without an error (everything is read back), and it shows uploads to whoever has their address (none
-are made).  The verbs are in ``gitlab_desk``, the requests in ``gitlab_door``, the questions of
-``check()`` in ``gitlab_checks``.
+without an error (everything is read back), it shows uploads to whoever has their address (they are
+sealed), and it leaves a closed issue behind where one was moved away (we go after it).
+
+The verbs are in ``gitlab_desk``, the requests in ``gitlab_door``; ``gitlab_places`` follows moves,
+``gitlab_people`` knows accounts and roles, ``gitlab_files`` uploads, ``gitlab_events`` reads what
+people did, and the questions of ``check()`` are in ``gitlab_checks``.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -30,9 +33,15 @@ from secbridge.model.issue import (
 )
 from secbridge.ports import EffectKey, Tracker
 from secbridge.trackers import telling
+from secbridge.trackers.files import FilePolicy, shown
+from secbridge.trackers.gitlab_answers import Role
 from secbridge.trackers.gitlab_checks import Checks
-from secbridge.trackers.gitlab_desk import GitLabDesk
+from secbridge.trackers.gitlab_desk import GitLabDesk, Wishes
 from secbridge.trackers.gitlab_door import GitLabDoor
+from secbridge.trackers.gitlab_events import Events
+from secbridge.trackers.gitlab_files import Files
+from secbridge.trackers.gitlab_people import People
+from secbridge.trackers.gitlab_places import Places
 from secbridge.trackers.registry import Duration, TrackerContext, TrackerSettings
 
 
@@ -64,6 +73,22 @@ class GitLabSettings(TrackerSettings):
     fallback_assignee: str = Field(
         default="", description="The account that gets issues whose own assignees are unknown."
     )
+    issue_type: str = Field(
+        default="issue",
+        pattern="[a-z_]{1,40}",
+        description="The type of new issues: issue, incident, or another that the GitLab has.",
+    )
+    severity: Literal["", "unknown", "low", "medium", "high", "critical"] = Field(
+        default="", description="The severity of new incidents; GitLab knows it for these alone."
+    )
+    attachments: FilePolicy = Field(
+        default=FilePolicy.SEALED,
+        description="What becomes of files: sealed, upload, inline-text or withhold.",
+    )
+    commanders: Role = Field(
+        default=Role.DEVELOPER,
+        description="The least role of members whose commands in comments count.",
+    )
 
     @field_validator("url")
     @classmethod
@@ -80,6 +105,12 @@ class GitLabSettings(TrackerSettings):
     def _has_one_token(self) -> Self:
         if bool(self.token_credential) == bool(self.token_file):
             raise ValueError("needs token_credential or token_file, one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_severity_for_incidents_alone(self) -> Self:
+        if self.severity and self.issue_type != "incident":
+            raise ValueError('has a severity, which needs issue_type = "incident"')
         return self
 
 
@@ -100,24 +131,28 @@ class GitLabPlugin:
             timeout=settings.timeout.total_seconds(),
             ca_file=str(settings.ca_file) if settings.ca_file else None,
         )
+        places = Places(context.name, project, door)
+        people = People(door, places.root, clock=context.clock, fallback=settings.fallback_assignee)
         desk = GitLabDesk(
-            context.name,
-            project,
             door,
+            places,
+            people,
+            Files(door, settings.attachments, context.team),
             clock=context.clock,
             settle=settings.settle,
-            fallback=settings.fallback_assignee,
+            wishes=Wishes(settings.issue_type, settings.severity),
         )
-        return GitLabTracker(desk, context, door)
+        return GitLabTracker(desk, context, settings)
 
 
 class GitLabTracker:
     """A project in a GitLab; see ``ports.Tracker`` for the promises."""
 
-    def __init__(self, desk: GitLabDesk, context: TrackerContext, door: GitLabDoor) -> None:
+    def __init__(self, desk: GitLabDesk, context: TrackerContext, settings: GitLabSettings) -> None:
         self.desk = desk
         self._context = context
-        self._door = door
+        self._settings = settings
+        self._events = Events(desk, context.labels, context.clock)
 
     async def check(self) -> Sequence[Finding]:
         """Ask the project whether it can keep a secret, and whether we have just enough rights."""
@@ -125,14 +160,23 @@ class GitLabTracker:
 
     async def ensure_issue(self, key: EffectKey, draft: IssueDraft) -> IssueRef:
         """Return the one issue with this marker, confidential, labelled and told."""
-        return await telling.ensure_issue(self.desk, key, draft, now=self._context.clock.now())
+        return await telling.ensure_issue(
+            self.desk,
+            key,
+            shown(draft, self._settings.attachments),
+            now=self._context.clock.now(),
+        )
 
     async def ensure_comment(
         self, ref: IssueRef, key: EffectKey, draft: CommentDraft
     ) -> CommentRef:
-        """Return the one note with this marker."""
+        """Return the one note with this marker, on the issue where it is by now."""
         return await telling.ensure_comment(
-            self.desk, ref, key, draft, now=self._context.clock.now()
+            self.desk,
+            ref,
+            key,
+            shown(draft, self._settings.attachments),
+            now=self._context.clock.now(),
         )
 
     async def update(self, ref: IssueRef, change: IssueChange) -> None:
@@ -140,25 +184,24 @@ class GitLabTracker:
         await self.desk.change(ref, change)
 
     async def look(self, ref: IssueRef) -> IssueState:
-        """Return the issue as it is now."""
-        seen = await self.desk.read_issue(ref)
-        return IssueState(seen.ref, seen.confidential, seen.open, seen.labels, seen.assignees)
+        """Return the issue as it is now, followed to where it was moved."""
+        return self.desk.state(await self.desk.places.read(ref))
 
     async def link(self, ref: IssueRef, other: IssueRef) -> bool:
-        """Return False: no links are made yet."""
-        return False
+        """Relate two issues, once; return False where this GitLab does not let us."""
+        return await self.desk.link(ref, other)
 
     async def may_command(self, actor: Actor) -> bool:
-        """Return False: nobody commands from here yet."""
-        return False
+        """Return whether a person is a member with the role that the settings name, or a higher."""
+        return not actor.is_us and await self.desk.people.has_role(actor, self._settings.commanders)
 
     async def events(self, cursor: str | None) -> tuple[Sequence[TrackerEvent], str]:
-        """Return nothing: what people do in the tracker is not read yet."""
-        return (), cursor or ""
+        """Return what people did in issues of ours and in marked ones, and the next cursor."""
+        return await self._events.since(cursor)
 
     async def aclose(self) -> None:
         """Close connections."""
-        await self._door.aclose()
+        await self.desk.door.aclose()
 
 
 def _is_here(host: str) -> bool:

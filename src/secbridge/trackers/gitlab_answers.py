@@ -5,12 +5,49 @@ An answer is a stranger's JSON: what is missing in it, or of another type, count
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import assert_never
+from urllib.parse import urlsplit
 
 from secbridge.errors import OutcomeUnknown, TransientFault
 from secbridge.trackers.door import Json
+
+REPORTER, DEVELOPER, MAINTAINER, OWNER = 20, 30, 40, 50
+"""GitLab's numbers of the roles."""
+
+_ISSUE_PATH = re.compile(
+    r"/(?P<project>\w[\w.-]*(?:/\w[\w.-]*)+?)(?:/-)?/(?:issues(?:/incident)?|work_items)"
+    r"/(?P<number>[0-9]{1,18})/?",
+    re.ASCII,
+)
+
+
+class Role(StrEnum):
+    """The roles of members who see confidential issues; each may do what the ones before it may."""
+
+    REPORTER = "reporter"
+    DEVELOPER = "developer"
+    MAINTAINER = "maintainer"
+    OWNER = "owner"
+
+    @property
+    def level(self) -> int:
+        """GitLab's number of the role."""
+        match self:
+            case Role.REPORTER:
+                return REPORTER
+            case Role.DEVELOPER:
+                return DEVELOPER
+            case Role.MAINTAINER:
+                return MAINTAINER
+            case Role.OWNER:
+                return OWNER
+            case _:
+                assert_never(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +101,44 @@ def access_level(project: Mapping[str, Json]) -> int:
     shares = permissions.values() if isinstance(permissions, dict) else ()
     levels = [share.get("access_level") for share in shares if isinstance(share, dict)]
     return max((level for level in levels if isinstance(level, int)), default=0)
+
+
+def project_path(item: Mapping[str, Json]) -> str:
+    """Return the full path of the project that an issue is in, or an empty text."""
+    references = item.get("references")
+    full = text(references, "full") if isinstance(references, dict) else ""
+    path = full.rpartition("#")[0]
+    if path or not (parts := urlsplit(text(item, "web_url"))).hostname:
+        return path
+    found = parse_issue_url(parts.geturl(), f"{parts.scheme}://{parts.netloc}")
+    return found[0] if found else ""
+
+
+def parse_issue_url(url: str, base: str) -> tuple[str, str] | None:
+    """Return (project, number) of an issue's address at the GitLab at ``base``, else None.
+
+    Understands what a person may paste: issues, incidents, and work items, which issues are being
+    folded into; with or without the ``/-/`` of newer versions, a query, and a note's anchor.
+    """
+    given, ours = urlsplit(url.strip()), urlsplit(base)
+    root = ours.path.rstrip("/")
+    if given.netloc.lower() != ours.netloc.lower() or given.scheme not in {"http", "https"}:
+        return None
+    if not given.path.startswith(f"{root}/"):
+        return None
+    match = _ISSUE_PATH.fullmatch(given.path.removeprefix(root))
+    if match is None or match["project"].startswith("groups/"):
+        return None  # a work item of a group is in no project
+    return match["project"], match["number"]
+
+
+def moment(item: Mapping[str, Json], name: str) -> datetime | None:
+    """Return a time by its name, in UTC, or None."""
+    try:
+        found = datetime.fromisoformat(text(item, name))
+    except ValueError:
+        return None
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def date_in(value: Json) -> date | None:

@@ -1,12 +1,16 @@
-"""How do we speak to a GitLab?  With python-gitlab, one request at a time (see ``door``)."""
+"""How do we speak to a GitLab?  With python-gitlab, one request at a time (see ``door``).
+
+The token goes as ``Authorization: Bearer``, which GitLab takes from every kind of token: requests
+strips that header where a redirect leads to another host, and not GitLab's own ``PRIVATE-TOKEN``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from secbridge.errors import TransientFault
+from secbridge.errors import Deferral, OutcomeUnknown, TransientFault
 from secbridge.model.plaintext import Secret
-from secbridge.trackers.door import USER_AGENT, Ask, Door, Json, Refusals
+from secbridge.trackers.door import USER_AGENT, Ask, Door, Json, Refusals, Upload
 from secbridge.trackers.registry import library
 
 PER_PAGE = 50
@@ -27,7 +31,7 @@ _REFUSALS: Refusals = {
     "tracker-forbidden": (
         "The tracker says that the bot's account may not do this.",
         "token_credential",
-        "Give the account the role Reporter in the project, and its token the scope api.",
+        "Give the account the role Reporter, its token the scope api; unarchive the project.",
     ),
     "tracker-not-found": (
         "The tracker knows no such project, or does not show it to the bot's account.",
@@ -37,7 +41,22 @@ _REFUSALS: Refusals = {
     "tracker-refused": (
         "The tracker refuses a value.",
         "alias.labels",
-        "See whether the project knows the labels and people that the alias asks for.",
+        "See whether the project knows the labels, the people and the issue type that are asked.",
+    ),
+    "tracker-conflict": (
+        "The tracker says that this is there already, or takes it for spam.",
+        "alias.project",
+        "See whether it is there; exempt the bot's account from the tracker's spam checks.",
+    ),
+    "tracker-too-large": (
+        "The tracker does not take a request of this size.",
+        "attachments",
+        "Raise the tracker's limit for attachments, or set attachments to withhold.",
+    ),
+    "tracker-moved-away": (
+        "The issue was moved to a project that the bot's account cannot read.",
+        "alias.project",
+        "Make the account a Reporter there, or move the issue back.",
     ),
     "tracker-redirects": (
         "The tracker points to another address, and no redirect is followed.",
@@ -79,21 +98,55 @@ class GitLabDoor(Door):
         """Return all items of a list, page by page, at most ``MAX_PAGES`` pages."""
         items: list[Mapping[str, Json]] = []
         for page in range(1, MAX_PAGES + 1):
-            answer = await self.get(what, path, **query, page=page, per_page=PER_PAGE)
-            if not isinstance(answer, list):
-                raise TransientFault("tracker-answer-unreadable", "The tracker sent no list.")
-            items += [item for item in answer if isinstance(item, dict)]
-            if len(answer) < PER_PAGE:
+            found = await self.page(what, path, **query, page=page)
+            items += found
+            if len(found) < PER_PAGE:
                 return items
         raise TransientFault(
             "tracker-list-endless", "A list of the tracker does not end.", alarm=True
         )
 
+    async def page(self, what: str, path: str, **query: Json) -> Sequence[Mapping[str, Json]]:
+        """Return one page of a list, ``PER_PAGE`` items unless it is the last one."""
+        answer = await self.get(what, path, **{"per_page": PER_PAGE, **query})
+        if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
+            raise TransientFault("tracker-answer-unreadable", "The tracker sent no list.")
+        return answer
+
+    async def upload(self, what: str, path: str, file: Upload) -> Mapping[str, Json]:
+        """Return the answer to one upload, which is sent once.  Raises OutcomeUnknown."""
+        return self.expect_object(await self.send(Ask(what, "post", path, upload=file)), what)
+
+    async def mutate(self, what: str, query: str, **variables: Json) -> Mapping[str, Json]:
+        """Return the data of a GraphQL mutation, for what the REST API cannot set."""
+        body = {"query": query, "variables": variables}
+        data = (await self.post(what, f"{self._url}/api/graphql", body)).get("data")
+        return data if isinstance(data, dict) else {}
+
+    async def ask_graphql(self, what: str, query: str, **variables: Json) -> Mapping[str, Json]:
+        """Return the data of a GraphQL query, for what the REST API tells administrators only."""
+        try:
+            return await self.mutate(what, query, **variables)
+        except OutcomeUnknown as error:  # nothing was to be done, so nothing can be unknown
+            raise TransientFault(
+                error.code, error.sentence, alarm=error.alarm, retry_after=error.retry_after
+            ) from None
+
+    def answered(self, status: int, ask: Ask) -> Deferral:
+        """Sort an answer that is not 2xx; GitLab says 409 of what is there, and of spam."""
+        match status:
+            case 409:
+                return self.permanent("tracker-conflict")
+            case 413:
+                return self.permanent("tracker-too-large")
+            case _:
+                return super().answered(status, ask)
+
     def make_client(self) -> Json:
         """Return a client with the token as it is now."""
         return self._gitlab.Gitlab(
             self._url,
-            private_token=self.reveal(),
+            oauth_token=self.reveal(),
             session=self.session(),
             timeout=self.timeout,
             ssl_verify=self.verify,
@@ -113,6 +166,7 @@ class GitLabDoor(Door):
             ask.path,
             query_data=dict(ask.query),
             post_data=None if ask.body is None else dict(ask.body),
+            files=None if ask.upload is None else _form(ask.upload),
             obey_rate_limit=False,
             retry_transient_errors=False,
             max_retries=0,
@@ -125,3 +179,8 @@ class GitLabDoor(Door):
             return None
         status = error.response_code
         return status if isinstance(status, int) else 0
+
+
+def _form(file: Upload) -> Json:
+    """Return a file in the form in which requests takes it."""
+    return {file.field: (file.name, file.content, file.media_type)}
