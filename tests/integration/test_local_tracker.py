@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,23 @@ from tests.support.trackers import (
 
 from secbridge.errors import Deferral, PermanentFault
 from secbridge.model.case import IssueRef
-from secbridge.model.issue import DraftAttachment, IssueChange, Severity
+from secbridge.model.issue import (
+    CommentWritten,
+    DraftAttachment,
+    IssueChange,
+    IssueChanged,
+    Severity,
+)
 from secbridge.openpgp import GnuPG
 from secbridge.ports import EffectKey
 from secbridge.store import Store
-from secbridge.trackers.local import open_attachment, open_issue, write_comment
+from secbridge.trackers.local import (
+    EVENTS_AT_ONCE,
+    LocalTracker,
+    open_attachment,
+    open_issue,
+    write_comment,
+)
 from secbridge.trackers.registry import Sealer
 
 
@@ -119,12 +132,103 @@ async def test_without_a_usable_role_key_nothing_is_told(local: LocalBench, keys
     assert CANARY in issue.text
 
 
+# ── What people do here ──────────────────────────────────────────────────────────────────────────
+
+
+async def commented(local: LocalBench, text: str, author: str = "alex") -> None:
+    """Let a person comment on issue 1."""
+    await write_comment(local.rows, local.sealer, 1, author=author, text=text, clock=local.clock)
+
+
+async def test_a_cursor_begins_with_now(local: LocalBench) -> None:
+    """What was there before anybody listened is no event."""
+    await local.tracker.ensure_issue(new_key(), report_draft(local))
+    await commented(local, "sb: help")
+    events, cursor = await local.tracker.events(None)
+    assert () == tuple(events)
+    assert (0, cursor) == (len((await local.tracker.events(cursor))[0]), cursor)
+
+
+async def test_what_people_write_and_change_is_heard_once(local: LocalBench) -> None:
+    """Comments with their text as it was written, changes with what the issue is now."""
+    ref = await local.tracker.ensure_issue(new_key(), report_draft(local))
+    _, cursor = await local.tracker.events(None)
+    await commented(local, "sb: help\nplease")
+    await local.rows.change_issue(1, IssueChange(open=False), local.clock.now(), by="kim")
+    (written, changed), later = await local.tracker.events(cursor)
+    assert isinstance(written, CommentWritten)
+    assert ("sb: help\nplease", "alex", False) == (
+        written.text,
+        written.author.name,
+        written.author.is_us,
+    )
+    assert isinstance(changed, IssueChanged)
+    assert (ref, ref, False) == (written.issue, changed.issue, changed.state.open)
+    assert await local.tracker.may_command(written.author)
+    assert [] == (await local.tracker.events(later))[0]
+    again, _ = await local.tracker.events(cursor)
+    assert [written.key, changed.key] == [event.key for event in again]
+
+
+async def test_what_secbridge_does_is_no_event(local: LocalBench) -> None:
+    """Comments that came by mail, and changes by the daemon, are its own."""
+    ref = await local.tracker.ensure_issue(new_key(), report_draft(local))
+    _, cursor = await local.tracker.events(None)
+    await local.tracker.ensure_comment(ref, new_key(), comment_draft(local))
+    await local.tracker.update(ref, IssueChange(add_labels=("confirmed",)))
+    assert [] == (await local.tracker.events(cursor))[0]
+
+
+async def test_an_operator_under_the_daemons_account_is_a_person(local: LocalBench) -> None:
+    """Otherwise the commands of whoever uses su would be taken for the daemon's own words."""
+    await local.tracker.ensure_issue(new_key(), report_draft(local))
+    _, cursor = await local.tracker.events(None)
+    await commented(local, "sb: help", author="secbridge")
+    ((written,), _) = await local.tracker.events(cursor)
+    assert isinstance(written, CommentWritten)
+    assert ("operator", False) == (written.author.name, written.author.is_us)
+
+
+async def test_other_projects_are_not_heard(local: LocalBench) -> None:
+    """Each alias hears its own issues."""
+    await local.tracker.ensure_issue(new_key(), report_draft(local))
+    other = LocalTracker(replace(local.desk, project="other"))
+    _, cursor = await other.events(None)
+    await commented(local, "sb: help")
+    events, later = await other.events(cursor)
+    assert [] == events
+    assert int(later) > int(cursor)
+
+
+async def test_more_than_a_page_comes_with_the_next_calls(local: LocalBench) -> None:
+    """None is left out, and none comes twice."""
+    await local.tracker.ensure_issue(new_key(), report_draft(local))
+    _, cursor = await local.tracker.events(None)
+    for number in range(EVENTS_AT_ONCE + 5):
+        change = IssueChange(add_labels=(f"l{number}",))
+        await local.rows.change_issue(1, change, local.clock.now(), by="kim")
+    first, cursor = await local.tracker.events(cursor)
+    second, cursor = await local.tracker.events(cursor)
+    assert (EVENTS_AT_ONCE, 5) == (len(first), len(second))
+    assert EVENTS_AT_ONCE + 5 == len({event.key for event in (*first, *second)})
+
+
 async def test_check_of_a_broken_role_key_is_an_error(local: LocalBench) -> None:
     """A role key that cannot seal is found before a report needs it."""
     broken = LocalBench(local.rows, local.sealer.openpgp, "0" * 40)
     (finding,) = await broken.tracker.check()
     assert finding.severity is Severity.ERROR
     assert finding.mend
+    assert not finding.passing
+
+
+async def test_check_of_a_key_ring_that_is_away_passes_by_itself(
+    local: LocalBench, role_ring: Ring, keys: Keys
+) -> None:
+    """A fault of ours with the agent says nothing of the tracker, so it refuses no report."""
+    role_ring.forget(keys.role_fpr, secret_only=True)
+    (finding,) = await local.tracker.check()
+    assert (Severity.ERROR, True) == (finding.severity, finding.passing)
 
 
 async def test_a_label_that_was_taken_away_comes_back_before_the_report(

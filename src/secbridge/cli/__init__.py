@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from secbridge.cli import check, delivery, inspect, issue, serve
+from secbridge.cli import check, delivery, inspect, issue, key, serve
 from secbridge.cli.boundary import told
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command()(check.check)
 app.command()(inspect.inspect)
 app.add_typer(delivery.app, name="delivery")
 app.add_typer(issue.app, name="issue")
+app.add_typer(key.app, name="key")
 
 
 @app.command()

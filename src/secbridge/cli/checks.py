@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 
+from secbridge.cli.common import moment
 from secbridge.daemon import House, open_house, server_tls
 from secbridge.errors import ConfigError, Deferral, MessageError, PermanentFault, SecbridgeError
-from secbridge.model.alias import Alias
+from secbridge.model.alias import Alias, Member
+from secbridge.model.case import Case
 from secbridge.model.issue import Finding, Severity
-from secbridge.settings import Settings
+from secbridge.model.message import CertificateSource
+from secbridge.pipeline.guarding import Place
+from secbridge.pipeline.keyfinding import ASKED
+from secbridge.ports import Certificate, ProjectCheck
+from secbridge.rules import clinic
+from secbridge.settings import LOCAL_TRACKER, Settings
 
 Look = Callable[[], Awaitable[Sequence[Finding]]]
+
+_LISTED = 10
+"""Cases that a finding names one by one."""
 
 
 def configuration_findings(exc: ConfigError) -> Sequence[Finding]:
@@ -33,6 +43,7 @@ async def check_everything(settings: Settings) -> Sequence[Finding]:
     Nothing here raises: what cannot be tried is an error among the findings.
     """
     findings = [finding for alias in settings.aliases() for finding in alias_findings(alias)]
+    findings.append(lookup_finding(settings))
     usable = _usable(settings)
     async with AsyncExitStack() as stack:
         try:
@@ -70,12 +81,32 @@ def alias_findings(alias: Alias) -> Sequence[Finding]:
     )
 
 
+def lookup_finding(settings: Settings) -> Finding:
+    """Return where reporters' keys are looked for, and who is asked outside; now nobody is."""
+    servers = {
+        CertificateSource.VKS: settings.lookup.vks_server,
+        CertificateSource.HKP: settings.lookup.hkp_server,
+    }
+    places = ["bound"]
+    for source in settings.key_sources():
+        host = (servers.get(source) or "").removeprefix("https://")
+        places.append(f"{source.value} ({host})" if host else source.value)
+    how = "through the proxy" if settings.lookup.proxy else "directly"
+    asked = any(source in ASKED for source in settings.key_sources())
+    outside = f"Others are asked {how}." if asked else "Nobody outside is asked."
+    text = f"Reporters' keys are looked for in this order: {', '.join(places)}. {outside}"
+    return Finding("key look-up", Severity.OK, text, setting="lookup.sources")
+
+
 async def _house_findings(house: House) -> AsyncIterator[Finding]:
     """Try one room after the other; a room that fails does not keep the next from being tried."""
     for alias in house.aliases.values():
         for key in alias.role_keys:
             for finding in await _tried(f"role key {key}", _role_key(house, key)):
                 yield finding
+    for person in dict.fromkeys(one for alias in house.aliases.values() for one in alias.members):
+        for finding in await _tried(f"member {person.address}", _member(house, person)):
+            yield finding
     for finding in await _tried("store", _store(house)):
         yield finding
     for finding in await _tried("relay", house.submission.check):
@@ -83,6 +114,10 @@ async def _house_findings(house: House) -> AsyncIterator[Finding]:
     for (name, project), tracker in house.trackers.items():
         for finding in await _tried(f"tracker {name} {project}", tracker.check):
             yield finding
+    for finding in await _tried("guard", _guard(house)):
+        yield finding
+    for finding in await _tried("fallback", _fallback(house)):
+        yield finding
 
 
 async def _tried(subject: str, look: Look) -> Sequence[Finding]:
@@ -98,6 +133,95 @@ def _role_key(house: House, fingerprint: str) -> Look:
         return await house.openpgp.self_test(fingerprint)
 
     return look
+
+
+def _member(house: House, person: Member) -> Look:
+    """Return whether anything can be encrypted to a person, and what to do where it cannot."""
+    subject, setting = f"member {person.address}", "alias.member.fingerprint"
+    bring = f"secbridge key import FILE --address {person.address}"
+
+    async def look() -> Sequence[Finding]:
+        if not person.fingerprint:
+            text = "No OpenPGP key is named, so nothing can be encrypted to this person."
+            mend = f"Import the key ({bring}) and set its fingerprint."
+            return (Finding(subject, Severity.WARNING, text, mend, setting),)
+        found = await house.openpgp.certificate(person.fingerprint)
+        if found is None:
+            text = f"The key {person.fingerprint} is not in the key ring."
+            return (Finding(subject, Severity.ERROR, text, f"Import it: {bring}.", setting),)
+        return tuple(_defects(subject, found)) or (
+            Finding(subject, Severity.OK, f"The key {found.fingerprint} can be encrypted to."),
+        )
+
+    return look
+
+
+def _defects(subject: str, found: Certificate) -> Iterator[Finding]:
+    """Say what is wrong with a member's key."""
+    if (code := found.problem) is not None:
+        text = f"The key {found.fingerprint} cannot be used: {clinic.PROBLEMS.get(code, code)}"
+        yield Finding(subject, Severity.ERROR, text, clinic.MENDS.get(code, ""))
+    for code in found.warnings:
+        text = f"The key {found.fingerprint} can be used, but {clinic.WARNINGS.get(code, code)}"
+        yield Finding(subject, Severity.WARNING, text, clinic.WARNING_MENDS.get(code, ""))
+
+
+def _guard(house: House) -> Look:
+    """Return how the daemon's own last check of each project ended: by that it files or waits."""
+
+    async def look() -> Sequence[Finding]:
+        last = {(one.tracker, one.project): one for one in await house.store.project_checks()}
+        return [_last_check(place, last.get(place)) for place in house.trackers]
+
+    return look
+
+
+def _last_check(place: Place, last: ProjectCheck | None) -> Finding:
+    subject = f"tracker {place[0]} {place[1]}"
+    if last is None:
+        return Finding(subject, Severity.OK, "The daemon has not checked it yet.")
+    when = moment(last.checked_at)
+    if last.refused_since is None:
+        return Finding(subject, Severity.OK, f"The daemon files there: it was checked at {when}.")
+    text = f"The daemon files nothing there since {moment(last.refused_since)} (checked at {when})."
+    mend = "Mend what is said of this tracker; what waits is then filed by itself."
+    return Finding(subject, Severity.WARNING, text, mend)
+
+
+def _fallback(house: House) -> Look:
+    """Return what becomes of reports while a project is refused, and which are away from it."""
+
+    async def look() -> Sequence[Finding]:
+        away = await house.store.away_from_home(LOCAL_TRACKER)
+        staying = [one.case for one in away if one.left is None]
+        return [
+            finding
+            for alias in house.aliases.values()
+            for finding in _of_alias(
+                house, alias, [case for case in staying if case.route.alias == alias.address]
+            )
+        ]
+
+    return look
+
+
+def _of_alias(house: House, alias: Alias, away: Sequence[Case]) -> Iterator[Finding]:
+    subject, setting = f"fallback {alias.address}", "alias.fallback"
+    has_one = alias.address in house.shelters
+    if has_one and not away:
+        text = "While its project cannot keep a secret, reports go to the embedded tracker."
+        yield Finding(subject, Severity.OK, text, setting=setting)
+    if not away:
+        return
+    names = ", ".join(case.id for case in away[:_LISTED]) + (", …" if len(away) > _LISTED else "")
+    number = "1 case" if len(away) == 1 else f"{len(away)} cases"
+    text = f"In the embedded tracker for now: {number} ({names})."
+    if has_one:
+        mend = "Mend what is said of its own tracker: they move there within retry.trackers."
+        yield Finding(subject, Severity.WARNING, text, mend, setting)
+    else:
+        mend = 'Set fallback = "local" again until they have moved: nothing moves them now.'
+        yield Finding(subject, Severity.ERROR, text, mend, setting)
 
 
 def _store(house: House) -> Look:

@@ -37,7 +37,7 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-_NEVER_BROKEN = frozenset({"id", "number", "state", "case", "at"})
+_NEVER_BROKEN = frozenset({"id", "number", "state", "case", "at", "fingerprint"})
 """Columns that people copy from or look along; a broken id is no id."""
 
 
@@ -93,6 +93,21 @@ def print_json(value: object) -> None:
     """Print one line of JSON, in ASCII, so that no text of a mail steers a terminal."""
     sys.stdout.write(json.dumps(value, ensure_ascii=True, default=_plain) + "\n")
     sys.stdout.flush()
+
+
+def write_private(path: Path, content: bytes) -> Path:
+    """Write a new file that its owner alone may read; one that is there is never replaced."""
+    from secbridge.cli.boundary import CommandFailed
+
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_bytes(content)
+    except FileExistsError:
+        raise CommandFailed(f"{path} is there already. Name an empty folder.") from None
+    except OSError as exc:
+        raise CommandFailed(f"{path} cannot be written: {exc.strerror}.") from None
+    return path
 
 
 def _plain(value: Any) -> str:

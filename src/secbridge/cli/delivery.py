@@ -7,6 +7,7 @@ import base64
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ from secbridge.cli.common import (
     print_json,
     size,
     table,
+    write_private,
 )
 
 if TYPE_CHECKING:  # the model and the store load when a command needs them
@@ -48,6 +50,7 @@ class StateOption(StrEnum):
     SET_ASIDE = "set-aside"
     ANSWERED = "answered"
     WITHHELD = "answer-withheld"
+    HELD = "answer-held"
     DONE = "done"
     DEFERRED = "deferred"
     QUARANTINED = "quarantined"
@@ -181,6 +184,7 @@ def _facts(delivery: Delivery) -> list[tuple[str, str]]:
     return [
         ("delivery", delivery.id),
         ("state", " ".join(filter(None, [row["state"], row["why"] and f"({row['why']})"]))),
+        *_wait(delivery),
         ("goes on from", row["resume"] or ""),
         ("not before", moment(delivery.wait_until)),
         ("received", moment(delivery.received_at)),
@@ -194,6 +198,19 @@ def _facts(delivery: Delivery) -> list[tuple[str, str]]:
         ("case", delivery.case_id or ""),
         ("deaths", str(delivery.attempts or "")),
         ("deferrals", str(delivery.deferrals or "")),
+    ]
+
+
+def _wait(delivery: Delivery) -> list[tuple[str, str]]:
+    """Return why an answer is held, in words, and what unblocks it."""
+    from secbridge.model.delivery import State
+    from secbridge.rules.drafting import words
+
+    if delivery.state is not State.HELD or delivery.why is None:
+        return []
+    return [
+        ("held, because", words.held(delivery.why)),
+        ("what unblocks it", words.unblocks(delivery.why, delivery.case_id or "")),
     ]
 
 
@@ -286,6 +303,58 @@ async def _content(settings: Settings, delivery_id: str) -> bytes:
     async with look_into_store(settings) as store:
         _found(await store.get(delivery_id), delivery_id)
         return await store.content(delivery_id)
+
+
+@app.command()
+def files(
+    delivery_id: DeliveryId,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Made where it is not there.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Open the mail and write its attachments into a folder, under the names that the issue uses.
+
+    What came encrypted is decrypted: choose a folder that nobody else can read.
+
+    Example: secbridge delivery files ID /run/user/1000/report
+    """
+    settings = load_for_command(config)
+    written = asyncio.run(_files(settings, delivery_id, folder))
+    for path, media_type, octets in written:
+        if as_json:
+            print_json({"path": str(path), "type": media_type, "size": octets})
+        else:
+            console().print(f"written: {path}  {media_type}  {size(octets)}")
+    if not written and not as_json:
+        console().print("The mail has no attachments.")
+
+
+async def _files(settings: Settings, delivery_id: str, folder: Path) -> list[tuple[Path, str, int]]:
+    from secbridge.cli.rooms import look_into_store
+    from secbridge.daemon import build_opener, build_openpgp
+    from secbridge.rules.drafting.report import files_of, name_of
+
+    async with look_into_store(settings) as store:
+        delivery = _found(await store.get(delivery_id), delivery_id)
+        content = await store.content(delivery_id)
+        mails = await store.mails_of(delivery.case_id) if delivery.case_id else ()
+    openpgp = build_openpgp(settings)
+    opener = build_opener(settings, openpgp)
+    try:
+        message = await opener.open(content)
+    finally:
+        await opener.aclose()
+        await openpgp.aclose()
+    is_first = bool(mails) and mails[0].id == delivery.id
+    name = name_of(delivery.case_id or "", "" if is_first else delivery.id)
+    return [
+        (
+            await asyncio.to_thread(write_private, folder / file.name, file.content),
+            file.media_type,
+            len(file.content),
+        )
+        for file in files_of(name, message)
+    ]
 
 
 @app.command()

@@ -25,9 +25,10 @@ from secbridge.model.envelope import Target
 from secbridge.model.message import Message
 from secbridge.model.part import OpeningLimits
 from secbridge.model.plaintext import Secret
-from secbridge.openpgp import GnuPG
+from secbridge.openpgp import GnuPG, KeyLimits
 from secbridge.openpgp.home import scratch_copy
 from secbridge.pipeline.examining import Examiner
+from secbridge.pipeline.opener import ProcessOpener
 from secbridge.rules.addresses import AliasBook, BadPath, parse_mailbox
 from secbridge.rules.routing import route
 from secbridge.rules.triage import TriagePolicy, header_fields
@@ -72,12 +73,14 @@ async def open_bench(request: Request) -> AsyncIterator[Bench]:
             warn("There is no secret key in that ring, so nothing that is encrypted can be opened.")
         openpgp = _openpgp(request, home)
         stack.push_async_callback(openpgp.aclose)
+        opener = _opener(request, openpgp)
+        stack.push_async_callback(opener.aclose)
         store = None
         if request.settings is not None and _store_is_there(request.settings):
             from secbridge.cli.rooms import look_into_store
 
             store = await stack.enter_async_context(look_into_store(request.settings))
-        yield Bench(request, openpgp, Ring(home), store)
+        yield Bench(request, opener, Ring(home), store)
 
 
 def _store_is_there(settings: Settings) -> bool:
@@ -89,9 +92,11 @@ def _store_is_there(settings: Settings) -> bool:
 class Bench:
     """Where mails are examined, one after the other."""
 
-    def __init__(self, request: Request, openpgp: GnuPG, ring: Ring, store: Store | None) -> None:
+    def __init__(
+        self, request: Request, opener: ProcessOpener, ring: Ring, store: Store | None
+    ) -> None:
         self._request = request
-        self._openpgp = openpgp
+        self._opener = opener
         self._ring = ring
         self._store = store
         self._most = request.settings.intake.max_size if request.settings else MOST
@@ -127,18 +132,16 @@ class Bench:
         return Looked(row(file, examined.message, examined.verdict, chosen), examined.message)
 
     def _examiner(self, envelope: Guess) -> Examiner:
-        policy, limits = self._policy(envelope)
         return Examiner(
-            self._openpgp, limits=limits, policy=policy, cases=self._store, secret=self._secret
+            self._opener, policy=self._policy(envelope), cases=self._store, secret=self._secret
         )
 
-    def _policy(self, envelope: Guess) -> tuple[TriagePolicy, OpeningLimits]:
+    def _policy(self, envelope: Guess) -> TriagePolicy:
         """Return the configured policy; without one every recipient counts as an alias."""
         settings = self._request.settings
         if settings is not None:
-            return settings.triage_policy(), settings.opening_limits()
-        policy = TriagePolicy(aliases=frozenset(envelope.possible_aliases))
-        return policy, replace(OpeningLimits(), more_fields=header_fields(policy))
+            return settings.triage_policy()
+        return TriagePolicy(aliases=frozenset(envelope.possible_aliases))
 
     async def _target(self, envelope: Guess) -> tuple[Alias | None, Target]:
         """Return the alias that the mail came for, and by which of its addresses.
@@ -244,9 +247,25 @@ def _openpgp(request: Request, home: Path) -> GnuPG:
         home,
         binary=chosen.gpg,
         role_keys=tuple(sorted(keys)) if own_ring else (),
+        limits=KeyLimits(**dict(settings.keys)),
         timeout=chosen.timeout.total_seconds(),
         passphrase=_passphrase(request),
         concurrency=chosen.processes,
+    )
+
+
+def _opener(request: Request, openpgp: GnuPG) -> ProcessOpener:
+    """Return the process that opens one mail after the other, bounded as in the daemon."""
+    settings = request.settings
+    if settings is None:
+        limits = replace(OpeningLimits(), more_fields=header_fields(TriagePolicy()))
+        return ProcessOpener(openpgp, limits=limits, processes=1)
+    return ProcessOpener(
+        openpgp,
+        limits=settings.opening_limits(),
+        processes=1,
+        max_time=settings.opening.max_time,
+        max_memory=settings.opening.max_memory,
     )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +24,7 @@ from secbridge.cli.common import (
     print_json,
     size,
     table,
+    write_private,
 )
 
 if TYPE_CHECKING:  # the ports and the store load when a command needs them
@@ -35,6 +39,8 @@ app = typer.Typer(
     epilog="Example: secbridge issue show 1",
 )
 
+_DATE = "%Y-%m-%d"
+
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="The issue's number.")]
 
 
@@ -44,26 +50,75 @@ def list_(
     project: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only those of this project.")
     ] = None,
+    assignee: Annotated[
+        str | None, typer.Option(metavar="NAME", help='Only those of this person; "" for nobody.')
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Only those with this label.")
+    ] = None,
+    due: Annotated[
+        datetime | None,
+        typer.Option(formats=[_DATE], metavar="DATE", help="Only those due until then."),
+    ] = None,
+    overdue: Annotated[
+        bool, typer.Option("--overdue", help="Only open ones past their date.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List issues, newest first.  No key is needed: titles are neutral and texts stay sealed.
 
-    Example: secbridge issue list --all
+    Example: secbridge issue list --assignee alex --overdue
     """
     settings = load_for_command(config)
-    found = asyncio.run(_list(settings, project, open_only=not everything))
+    wanted = _Wanted(assignee, label, due.date() if due else None, overdue)
+    listed = asyncio.run(_list(settings, project, open_only=not everything or overdue))
+    found = [issue for issue in listed if wanted.fits(issue)]
     if as_json:
         for issue in found:
             print_json(as_row(issue))
         return
     if not found:
-        console().print("No issues." if everything else "No open issues; --all shows closed ones.")
+        none = "No issues." if everything else "No open issues; --all shows closed ones."
+        console().print("No such issues." if listed else none)
         return
     rows = table("#", "title", "state", "labels", "assigned to", "due", "opened")
     for issue in found:
         rows.add_row(*_cells(issue))
     console().print(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which issues a list shows; None is any."""
+
+    assignee: str | None
+    label: str | None
+    due: date | None
+    overdue: bool
+
+    def fits(self, issue: LocalIssue) -> bool:
+        """Whether an issue is wanted."""
+        return (
+            self._is_theirs(issue)
+            and (self.label is None or _folded(self.label) in map(_folded, issue.labels))
+            and (self.due is None or (issue.due is not None and issue.due <= self.due))
+            and (not self.overdue or is_overdue(issue))
+        )
+
+    def _is_theirs(self, issue: LocalIssue) -> bool:
+        if self.assignee == "":
+            return not issue.assignees
+        return self.assignee is None or _folded(self.assignee) in map(_folded, issue.assignees)
+
+
+def _folded(name: str) -> str:
+    return name.removeprefix("@").casefold()
+
+
+def is_overdue(issue: LocalIssue) -> bool:
+    """Whether an issue is open and its date is over (UTC)."""
+    return issue.open and issue.due is not None and issue.due < datetime.now(UTC).date()
 
 
 async def _list(
@@ -82,9 +137,14 @@ def _cells(issue: LocalIssue) -> tuple[str, ...]:
         _state(issue),
         ", ".join(issue.labels),
         ", ".join(issue.assignees) or "nobody",
-        issue.due.isoformat() if issue.due else "",
+        _due(issue),
         moment(issue.created_at),
     )
+
+
+def _due(issue: LocalIssue) -> str:
+    told = issue.due.isoformat() if issue.due else ""
+    return f"{told} OVERDUE" if is_overdue(issue) else told
 
 
 def _state(issue: LocalIssue) -> str:
@@ -102,6 +162,7 @@ def as_row(issue: LocalIssue) -> dict[str, Any]:
         "labels": list(issue.labels),
         "assignees": list(issue.assignees),
         "due": issue.due.isoformat() if issue.due else None,
+        "overdue": is_overdue(issue),
         "created_at": issue.created_at,
         "updated_at": issue.updated_at,
     }
@@ -127,7 +188,7 @@ def show(
     settings = load_for_command(config)
     opened, saved = asyncio.run(_open(settings, number, save))
     if as_json:
-        print_json(_opened_row(opened))
+        print_json(opened_row(opened))
         return
     _print_issue(opened)
     for path in saved:
@@ -143,7 +204,7 @@ async def _open(
     async with open_desk(settings, to_write=False) as desk:
         opened = await open_issue(desk.issues, desk.opener, number)
         if opened is None:
-            raise _no_issue(number)
+            raise no_issue(number)
         if save is None:
             return opened, []
         return opened, [await _save(desk.opener, one, save) for one in opened.attachments]
@@ -155,22 +216,11 @@ async def _save(opener: Any, attachment: LocalAttachment, folder: Path) -> Path:
 
     plaintext = await open_attachment(opener, attachment)
     path = folder / Path(attachment.name).name
-    return await asyncio.to_thread(_write_private, path, plaintext.content)
+    return await asyncio.to_thread(write_private, path, plaintext.content)
 
 
-def _write_private(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_bytes(content)
-    except FileExistsError:
-        raise CommandFailed(f"{path} is there already. Name an empty folder.") from None
-    except OSError as exc:
-        raise CommandFailed(f"{path} cannot be written: {exc.strerror}.") from None
-    return path
-
-
-def _no_issue(number: int) -> CommandFailed:
+def no_issue(number: int) -> CommandFailed:
+    """Return what to say of an issue that is not there."""
     return CommandFailed(
         f"There is no issue {number} in the embedded tracker. "
         "`secbridge issue list --all` shows all."
@@ -191,7 +241,7 @@ def _print_issue(opened: OpenedIssue) -> None:
                 ("state", f"{_state(issue)}, {secrecy}"),
                 ("labels", ", ".join(issue.labels)),
                 ("assigned to", ", ".join(issue.assignees) or "nobody"),
-                ("due", issue.due.isoformat() if issue.due else ""),
+                ("due", _due(issue)),
                 ("opened", moment(issue.created_at)),
             ]
         )
@@ -208,7 +258,8 @@ def _print_issue(opened: OpenedIssue) -> None:
         screen.print(Text(f"attachment: {told}"))
 
 
-def _opened_row(opened: OpenedIssue) -> dict[str, Any]:
+def opened_row(opened: OpenedIssue) -> dict[str, Any]:
+    """Return an issue with its texts as its JSON object."""
     return {
         **as_row(opened.issue),
         "text": opened.text,
@@ -228,6 +279,46 @@ def _opened_row(opened: OpenedIssue) -> dict[str, Any]:
     }
 
 
+# ── Export ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class ExportFormat(StrEnum):
+    """How issues are written down."""
+
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+@app.command()
+def export(
+    number: Annotated[
+        int | None, typer.Argument(metavar="[NUMBER]", min=1, help="One issue alone.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All issues, closed ones too.")] = False,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="JSON for machines, Markdown for people.")
+    ] = ExportFormat.JSON,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a file for each issue, and its attachments."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write issues out, opened, with comments; with --output also the attachments.
+
+    Without --output they go to standard output, one JSON object a line, without attachments.
+    What is written is no longer sealed: choose a folder that nobody else can read.
+
+    Example: secbridge issue export --all --format markdown --output /run/user/1000/issues
+    """
+    from secbridge.cli import exporting
+
+    if (number is None) != everything:
+        raise CommandFailed("Name the number of an issue, or --all.")
+    settings = load_for_command(config)
+    asyncio.run(exporting.export(settings, number, form.value, output))
+
+
 # ── Change ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -240,7 +331,10 @@ def comment(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add a comment for the team, sealed to the role key.  Nothing of it is mailed.
+    """Add a comment for the team, sealed to the role key.  Nothing of it is mailed by itself.
+
+    One whose first line is a command (`sb: help` lists them) is done by the daemon, which answers
+    in a comment.
 
     The text on the command line is seen by others on this machine (ps); standard input is not.
 
@@ -265,7 +359,7 @@ async def _comment(settings: Settings, number: int, text: str) -> Any:
     async with open_desk(settings, to_write=True) as desk:
         issue = await desk.issues.read_issue(number)
         if issue is None:
-            raise _no_issue(number)
+            raise no_issue(number)
         return await write_comment(
             desk.issues,
             desk.sealer_for(issue.project),
@@ -297,6 +391,43 @@ def label(
 
 
 @app.command()
+def assign(
+    number: Number,
+    people: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Who has it from now on.")
+    ] = None,
+    nobody: Annotated[bool, typer.Option("--nobody", help="Take it from everybody.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give an issue to the people named, and to nobody else.
+
+    Example: secbridge issue assign 1 alex kim
+    """
+    from secbridge.model.issue import IssueChange
+
+    if bool(people) == nobody:
+        raise CommandFailed("Name who shall have it, or --nobody.")
+    _change(config, number, IssueChange(assignees=tuple(people or ())), as_json=as_json)
+
+
+@app.command()
+def due(
+    number: Number,
+    day: Annotated[datetime, typer.Argument(formats=[_DATE], metavar="DATE", help="2026-11-27")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set the date until which an issue is to be done.
+
+    Example: secbridge issue due 1 2026-11-27
+    """
+    from secbridge.model.issue import IssueChange
+
+    _change(config, number, IssueChange(due=day.date()), as_json=as_json)
+
+
+@app.command()
 def close(number: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Close an issue.
 
@@ -325,13 +456,15 @@ def _change(config: Path | None, number: int, change: IssueChange, *, as_json: b
         print_json(as_row(issue))
         return
     labels = ", ".join(issue.labels) or "no labels"
-    console().print(f"Issue {number} is {_state(issue)}, with {labels}.")
+    people = ", ".join(issue.assignees) or "nobody"
+    told = f"Issue {number} is {_state(issue)}, with {labels}, of {people}"
+    console().print(f"{told}, due {issue.due}." if issue.due else f"{told}.")
 
 
 async def _changed(settings: Settings, number: int, change: IssueChange) -> LocalIssue:
-    from secbridge.cli.rooms import now, open_store
+    from secbridge.cli.rooms import now, open_store, person
 
     async with open_store(settings) as store:
         if await store.read_issue(number) is None:
-            raise _no_issue(number)
-        return await store.change_issue(number, change, now())
+            raise no_issue(number)
+        return await store.change_issue(number, change, now(), by=person())

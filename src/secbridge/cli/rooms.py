@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from secbridge.cli.boundary import CommandFailed
+from secbridge.model.alias import Alias
 from secbridge.ports import Clock, LocalIssues, OpenPGP
 from secbridge.settings import Settings
 from secbridge.settings.credentials import is_there
@@ -87,12 +88,12 @@ class Desk:
         return Sealer(self.openpgp, ())
 
     def sealer_for(self, project: str) -> Sealer:
-        """Return what seals to the role keys of the aliases that file into a project."""
+        """Return what seals to the role keys of the aliases that file into a project, or may."""
         keys = tuple(
             dict.fromkeys(
                 key
                 for alias in self.settings.aliases()
-                if self.settings.tracker_kind(alias.tracker) == "local" and alias.project == project
+                if project in self._projects(alias)
                 for key in alias.role_keys
             )
         )
@@ -102,6 +103,12 @@ class Desk:
                 "so there is no role key to seal the comment to."
             )
         return Sealer(self.openpgp, keys)
+
+    def _projects(self, alias: Alias) -> set[str]:
+        """Return the projects of the embedded tracker in which an alias files, now or meanwhile."""
+        projects = {alias.local_part} if alias.fallback else set()
+        is_local = self.settings.tracker_kind(alias.tracker) == "local"
+        return {alias.project, *projects} if is_local else projects
 
 
 @asynccontextmanager

@@ -7,18 +7,18 @@ All that is plaintext lives in the ``Trip`` in memory; after a restart it is der
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 from typing import assert_never
 from weakref import WeakValueDictionary
 
 from secbridge import maillog
-from secbridge.errors import Deferral
+from secbridge.errors import Deferral, OutcomeUnknown, StoreBusy
 from secbridge.model.alias import Alias
-from secbridge.model.case import Case, IssueRef, MailClass
+from secbridge.model.case import Case, IssueRef, KeyBinding, MailClass, Route
 from secbridge.model.delivery import (
     Answered,
     Attempted,
@@ -26,6 +26,7 @@ from secbridge.model.delivery import (
     Delivery,
     Filed,
     Finished,
+    Held,
     Judged,
     Move,
     Opened,
@@ -36,14 +37,14 @@ from secbridge.model.delivery import (
 )
 from secbridge.model.envelope import Target
 from secbridge.model.issue import CommentDraft, Paragraph
+from secbridge.model.reply import OutgoingMail
 from secbridge.pipeline.examining import Examined, Examiner
-from secbridge.pipeline.replying import Answering, NoAnswer
-from secbridge.ports import Cases, Deliveries, EffectKey, Tracker
-from secbridge.rules.drafting import draft_comment, draft_report
+from secbridge.pipeline.filing import Filing
+from secbridge.pipeline.guarding import Guarding
+from secbridge.pipeline.replying import Answering, Letters, News, NoAnswer, Waits
+from secbridge.ports import Cases, Deliveries, EffectKey, Places
+from secbridge.rules.drafting import draft_comment
 from secbridge.rules.routing import route
-
-FindTracker = Callable[[str, str], Tracker]
-"""(tracker name, project) → the tracker; raises Deferral when none is configured."""
 
 
 @dataclass(slots=True, repr=False)
@@ -71,15 +72,20 @@ class Steps:
         examiner: Examiner,
         answering: Answering,
         aliases: Mapping[str, Alias],
-        find_tracker: FindTracker,
+        places: Places,
+        guarding: Guarding,
+        filing: Filing,
     ) -> None:
         self._deliveries = deliveries
         self._cases = cases
         self._examiner = examiner
         self._answering = answering
         self._aliases = aliases
-        self._find_tracker = find_tracker
-        self._filing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._places = places
+        self._guarding = guarding
+        self._filing = filing
+        self._opening: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._replying: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def carry(self, delivery: Delivery) -> Delivery:
         """Carry a delivery as far as it goes: to an answer that waits, or to its end."""
@@ -98,7 +104,14 @@ class Steps:
                 return self._answer
             case State.WITHHELD:
                 return self._finish
-            case State.ANSWERED | State.SET_ASIDE | State.DONE | State.DEFERRED | State.QUARANTINED:
+            case (
+                State.ANSWERED
+                | State.HELD
+                | State.SET_ASIDE
+                | State.DONE
+                | State.DEFERRED
+                | State.QUARANTINED
+            ):
                 return None
             case _:
                 assert_never(state)
@@ -177,7 +190,7 @@ class Steps:
 
     async def _open_issue(self, trip: Trip) -> None:
         """Open a case and its confidential issue, once: the aliases of one mail take turns."""
-        async with self._filing.setdefault(trip.delivery.mail_id, asyncio.Lock()):
+        async with self._opening.setdefault(trip.delivery.mail_id, asyncio.Lock()):
             await self._open_issue_alone(trip)
 
     async def _open_issue_alone(self, trip: Trip) -> None:
@@ -185,20 +198,45 @@ class Steps:
         delivery, message = trip.delivery, (await self._examined(trip)).message
         if delivery.route is None:
             raise Deferral("no-route", "The delivery has no recorded route.", alarm=True)
+        chosen = await self._present_route(trip, delivery.route)
         case = await self._cases.open_case(
             delivery.id,
-            delivery.route,
+            chosen,
             reporter=message.author,
             must_encrypt=message.was_encrypted,
         )
-        tracker = self._find_tracker(case.route.tracker, case.route.project)
         attempts = [at for at in (trip.earlier, case.attempted_at) if at is not None]
         # The latest: an unanswered request is waited for from when the last one began.
         key = EffectKey(case.marker, attempted_at=max(attempts, default=None))
-        issue = case.issue or await tracker.ensure_issue(key, draft_report(case, delivery, message))
-        delivery = await self._deliveries.record(delivery.id, Filed(case.id, issue))
+        issue = case.issue or await self._filing.file(case, key, delivery, message)
+        delivery = await self._outcome(delivery, Filed(case.id, issue))
         maillog.filed(delivery.id, case.id, issue.tracker, issue.number, took_ms=_ms(began))
         trip.delivery = delivery
+
+    async def _present_route(self, trip: Trip, recorded: Route) -> Route:
+        """Return the recorded route, mended where the configuration was.
+
+        While there is no issue, labels and people are the present ones; and a place that is not
+        configured any more gives way to the alias's present one, unless a request to it has an
+        outcome that nobody knows.
+        """
+        alias, place = trip.alias, (recorded.tracker, recorded.project)
+        if not self._guarding.knows(*place):
+            if trip.earlier is not None:
+                return recorded
+            place = (alias.tracker, alias.project)
+        tracker, project = place
+        present = replace(
+            recorded,
+            tracker=tracker,
+            project=project,
+            labels=alias.labels,
+            assignees=alias.assignees,
+        )
+        case_id = trip.delivery.case_id
+        if present == recorded or case_id is None:
+            return present
+        return present if await self._places.reroute(case_id, present) else recorded
 
     async def _comment(self, trip: Trip, case: Case) -> None:
         """Add the mail to the issue of its case, once."""
@@ -206,11 +244,12 @@ class Steps:
         delivery, message = trip.delivery, (await self._examined(trip)).message
         if message.was_encrypted and not case.must_encrypt:
             await self._cases.require_encryption(case.id)
+        case = await self._cases.get_case(case.id) or case  # its issue may have moved meanwhile
         issue = _filed_issue(case)
-        tracker = self._find_tracker(issue.tracker, issue.project)
+        tracker = await self._guarding.tracker(*case.place)
         key = EffectKey(_marker(case, delivery.id), attempted_at=trip.earlier)
         comment = await tracker.ensure_comment(issue, key, draft_comment(case, delivery, message))
-        delivery = await self._deliveries.record(delivery.id, Commented(case.id, comment.id))
+        delivery = await self._outcome(delivery, Commented(case.id, comment.id))
         maillog.commented(delivery.id, case.id, took_ms=_ms(began))
         trip.delivery = delivery
 
@@ -230,11 +269,19 @@ class Steps:
     # ── reply ─────────────────────────────────────────────────────────────────────────────────────
 
     async def _answer(self, trip: Trip) -> None:
-        """Build the answers and store them, or record why there is none."""
+        """Answer the reporter, hold the answer, or record why there is none.
+
+        The mails of one case take turns, so that each sees what another has answered.
+        """
+        case_id = trip.delivery.case_id or ""
+        async with self._replying.setdefault(case_id, asyncio.Lock()):
+            await self._answer_alone(trip)
+
+    async def _answer_alone(self, trip: Trip) -> None:
         began = perf_counter()
-        examined = await self._examined(trip)
-        delivery = trip.delivery
+        examined, delivery = await self._examined(trip), trip.delivery
         case = await self._case_of(delivery)
+        bound = await self._key_of(case)
         await self._show_links(case)
         answer = await self._answering.answer(
             delivery=delivery,
@@ -242,15 +289,55 @@ class Steps:
             message=examined.message,
             alias=self._alias(case.route.alias),
         )
-        if isinstance(answer, NoAnswer):
-            moves = (Withheld(answer.why), Finished())
-            trip.delivery = await self._deliveries.record(delivery.id, *moves)
-            maillog.withheld(delivery.id, case.id, answer.why)
-            maillog.done(delivery.id)
+        await self._tell(delivery, case, answer.news)
+        match answer:
+            case Letters(mails=mails):
+                trip.delivery = await self._outcome(delivery, Answered(mails))
+                maillog.answered(delivery.id, case.id, _kinds(mails), took_ms=_ms(began))
+            case Waits():
+                await self._hold(trip, answer, bound)
+                maillog.held(
+                    delivery.id, case.id, answer.why, _kinds(answer.mails), took_ms=_ms(began)
+                )
+            case NoAnswer(why=why):
+                trip.delivery = await self._outcome(delivery, Withheld(why), Finished())
+                maillog.withheld(delivery.id, case.id, why)
+                maillog.done(delivery.id)
+            case _:
+                assert_never(answer)
+
+    async def _hold(self, trip: Trip, answer: Waits, bound: KeyBinding | None) -> None:
+        """Let the answer wait; wake it at once if a key was bound while we decided that."""
+        held = Held(answer.why, answer.until, answer.mails)
+        trip.delivery = await self._outcome(trip.delivery, held)
+        case = await self._case_of(trip.delivery)
+        if await self._key_of(case) != bound:
+            await self._deliveries.wake_held(case_id=case.id)
+
+    async def _key_of(self, case: Case) -> KeyBinding | None:
+        """Return which certificate the reporter of a case is answered with, whoever bound it."""
+        if case.key is not None or case.reporter is None:
+            return case.key
+        return await self._cases.key_for(case.route.alias, case.reporter)
+
+    async def _tell(self, delivery: Delivery, case: Case, news: News | None) -> None:
+        """Tell the team what there is to know of the reporter's key and answer, once.
+
+        What was attempted before may have happened, be it for another mail of the case, so then it
+        is looked for first.
+        """
+        if news is None:
             return
-        trip.delivery = await self._deliveries.record(delivery.id, Answered(answer))
-        kinds = [mail.kind.value for mail in answer]
-        maillog.answered(delivery.id, case.id, kinds, took_ms=_ms(began))
+        attempted_at = await self._cases.telling_since(case.id)
+        await self._deliveries.record(delivery.id, Attempted("tell"))
+        issue = _filed_issue(case)
+        tracker = await self._guarding.tracker(*case.place)
+        key = EffectKey(_marker(case, news.effect), attempted_at=attempted_at)
+        await tracker.ensure_comment(issue, key, news.draft)
+        if news.proposal is not None:
+            with _known_to_have_happened():
+                await self._cases.propose_key(news.proposal)
+        maillog.told(delivery.id, case.id, news.effect.partition(" ")[0])
 
     async def _finish(self, trip: Trip) -> None:
         """Nothing is left to do."""
@@ -259,9 +346,10 @@ class Steps:
         trip.delivery = delivery
 
     async def _show_links(self, case: Case) -> None:
-        """Tell the team of other cases of the same mail: the earlier issue names the later case.
+        """Tell the team of other cases of the same mail: the tracker links the two issues.
 
-        The later issue names the earlier case in its own header, which was drafted after it.
+        Where it cannot, the earlier issue names the later case in a comment; the later one names
+        the earlier case in its own header, which was drafted after it.
         """
         for other_id in case.linked:
             earlier, later = case, await self._cases.get_case(other_id)
@@ -269,21 +357,22 @@ class Steps:
                 continue
             if later.opened_at < case.opened_at or later.id < case.id:
                 earlier, later = later, case
-            if earlier.issue is None:
-                continue  # it will find the later case itself when it comes to this step
-            tracker = self._find_tracker(earlier.issue.tracker, earlier.issue.project)
-            await tracker.ensure_comment(
-                earlier.issue,
-                EffectKey(_marker(earlier, later.id), attempted_at=earlier.opened_at),
-                CommentDraft(
-                    earlier.id,
-                    (
-                        Paragraph(
-                            f"The same mail also opened case {later.id} ({later.route.alias})."
-                        ),
-                    ),
-                ),
-            )
+            if earlier.issue is not None and later.issue is not None:
+                await self._show_link(earlier, earlier.issue, later, later.issue)
+            # Else the one that is filed last finds the other when it comes to this step.
+
+    async def _show_link(
+        self, earlier: Case, issue: IssueRef, later: Case, other: IssueRef
+    ) -> None:
+        tracker = await self._guarding.tracker(*earlier.place)
+        if issue.tracker == other.tracker and await tracker.link(issue, other):
+            return
+        told = f"The same mail also opened case {later.id} ({later.route.alias})."
+        await tracker.ensure_comment(
+            issue,
+            EffectKey(_marker(earlier, later.id), attempted_at=earlier.opened_at),
+            CommentDraft(earlier.id, (Paragraph(told),)),
+        )
 
     # ── small change ──────────────────────────────────────────────────────────────────────────────
 
@@ -297,11 +386,25 @@ class Steps:
             )
         return alias
 
+    async def _outcome(self, delivery: Delivery, *moves: Move) -> Delivery:
+        """Record what an effect came to."""
+        with _known_to_have_happened():
+            return await self._deliveries.record(delivery.id, *moves)
+
     async def _case_of(self, delivery: Delivery) -> Case:
         case = await self._cases.get_case(delivery.case_id) if delivery.case_id else None
         if case is None:
             raise Deferral("no-case", "The delivery has no recorded case.", alarm=True)
         return case
+
+
+@contextmanager
+def _known_to_have_happened() -> Iterator[None]:
+    """Turn a busy store into OutcomeUnknown: the effect is out there, so it is looked for next."""
+    try:
+        yield
+    except StoreBusy as error:
+        raise OutcomeUnknown(error.code, error.sentence, alarm=error.alarm) from error
 
 
 def _filed_issue(case: Case) -> IssueRef:
@@ -313,7 +416,11 @@ def _filed_issue(case: Case) -> IssueRef:
 
 def _marker(case: Case, effect: str) -> str:
     """Return the marker of a comment, derived: the same effect has the same name for ever."""
-    return str(uuid.uuid5(uuid.UUID(case.marker), effect))
+    return case.marker_of(effect)
+
+
+def _kinds(mails: Sequence[OutgoingMail]) -> list[str]:
+    return [mail.kind.value for mail in mails]
 
 
 def _ms(began: float) -> int:

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, String, bindparam, cast, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from secbridge.errors import PermanentFault
 from secbridge.model.issue import IssueChange
-from secbridge.ports import LocalAttachment, LocalComment, LocalIssue
+from secbridge.ports import LocalAttachment, LocalComment, LocalEvent, LocalIssue
 from secbridge.store import journal
 from secbridge.store.blobs import Blobs
 from secbridge.store.database import Transaction
 from secbridge.store.prepared import Prepared, driver_of
 from secbridge.store.room import StoreRoom
+from secbridge.store.schema import journal as entries
 from secbridge.store.schema import (
     local_attachment_chunks,
     local_attachments,
@@ -26,6 +27,9 @@ from secbridge.store.schema import (
 )
 
 sealed_files = Blobs(local_attachment_chunks)
+
+_ISSUE = "issue-"
+"""What the journal calls an issue, before its number."""
 
 _SELECT = select(local_issues)
 _BY_MARKER = Prepared(_SELECT.where(local_issues.c.marker == bindparam("wanted")))
@@ -81,6 +85,18 @@ _FILES = Prepared(
     select(local_attachments)
     .where(local_attachments.c.number == bindparam("wanted"))
     .order_by(local_attachments.c.id)
+)
+_LAST_ENTRY = select(func.max(entries.c.seq))
+_EVENTS = (
+    select(entries.c.seq, entries.c.at, entries.c.facts, local_issues.c.number)
+    .join(local_issues, entries.c.subject == _ISSUE + cast(local_issues.c.number, String))
+    .where(
+        entries.c.seq > bindparam("after"),
+        entries.c.event.in_(("issue.commented", "issue.changed")),
+        local_issues.c.project == bindparam("in_project"),
+    )
+    .order_by(entries.c.seq)
+    .limit(bindparam("most"))
 )
 _FORGET_FILE = delete(local_attachments).where(local_attachments.c.id == bindparam("wanted"))
 
@@ -156,15 +172,21 @@ class LocalIssuesRoom(StoreRoom):
 
         await self._db.write(tell)
 
-    async def change_issue(self, number: int, change: IssueChange, now: datetime) -> LocalIssue:
-        """Change labels, people, date or state.  Raises PermanentFault for no such issue."""
+    async def change_issue(
+        self, number: int, change: IssueChange, now: datetime, *, by: str = ""
+    ) -> LocalIssue:
+        """Change labels, people, date or state; ``by`` is a person, or "" for secbridge itself.
+
+        Raises PermanentFault for no such issue.
+        """
 
         def apply(transaction: Transaction) -> LocalIssue:
             connection = transaction.connection
             before = _required(connection, number)
             wanted = {"wanted": number, "now": now, **_changed(before, change)}
             connection.execute(_CHANGE, wanted)
-            _journal(transaction, now, number, "changed", _facts(change))
+            facts = _facts(change) | ({"by": by} if by else {})
+            _journal(transaction, now, number, "changed", facts)
             return _required(connection, number)
 
         return await self._db.write(apply)
@@ -221,6 +243,15 @@ class LocalIssuesRoom(StoreRoom):
             lambda c: [_file(c, row) for row in _FILES.all(driver_of(c), wanted)]
         )
 
+    async def last_event(self) -> int:
+        """Return the number of the newest entry of the journal, or 0."""
+        return await self._db.read(lambda c: c.execute(_LAST_ENTRY).scalar() or 0)
+
+    async def local_events(self, project: str, *, after: int, limit: int) -> Sequence[LocalEvent]:
+        """Return comments and changes of a project's issues since a number, oldest first."""
+        wanted = {"in_project": project, "after": after, "most": limit}
+        return await self._db.read(lambda c: [_event(row) for row in c.execute(_EVENTS, wanted)])
+
 
 def _required(connection: Connection, number: int) -> LocalIssue:
     issue = _found(connection, _BY_NUMBER, number)
@@ -246,7 +277,7 @@ def _changed(issue: LocalIssue, change: IssueChange) -> dict[str, Any]:
     }
 
 
-def _facts(change: IssueChange) -> journal.Facts:
+def _facts(change: IssueChange) -> dict[str, str | int]:
     facts: dict[str, str | int] = {}
     if change.add_labels:
         facts["labelled"] = ",".join(change.add_labels)
@@ -264,7 +295,7 @@ def _facts(change: IssueChange) -> journal.Facts:
 def _journal(
     transaction: Transaction, now: datetime, number: int, event: str, facts: journal.Facts
 ) -> None:
-    journal.append(transaction, now, f"issue-{number}", f"issue.{event}", facts)
+    journal.append(transaction, now, f"{_ISSUE}{number}", f"issue.{event}", facts)
 
 
 def _forget_files(connection: Connection, number: int) -> None:
@@ -310,6 +341,11 @@ def _comment(row: Any) -> LocalComment:
         sealed_body=row.sealed_body,
         created_at=row.created_at,
     )
+
+
+def _event(row: Any) -> LocalEvent:
+    facts = json.loads(row.facts)
+    return LocalEvent(row.seq, row.number, row.at, facts.get("comment"), facts.get("by", ""))
 
 
 def _file(connection: Connection, row: Any) -> LocalAttachment:

@@ -160,6 +160,7 @@ key_bindings = Table(
     Column("fingerprint", String(64), nullable=False),
     Column("source", String(20), nullable=False),
     Column("bound_at", Instant, nullable=False),
+    Column("accepted_by", Text),
 )
 Index("key_bindings_address", key_bindings.c.alias, key_bindings.c.address, key_bindings.c.id)
 
@@ -184,10 +185,11 @@ key_lookups = Table(
     Column("id", Integer, primary_key=True),
     Column("source", String(20), nullable=False),
     Column("query", String(320), nullable=False),
-    Column("asked_at", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
     Column("found", LargeBinary),
     UniqueConstraint("source", "query", name="one_answer_for_each_question"),
 )
+Index("key_lookups_until", key_lookups.c.until)
 """What WKD and keyservers said, so that they are not told twice who writes to us; NULL: nothing."""
 
 tracker_cursors = Table(
@@ -216,6 +218,35 @@ tracker_events = Table(
     UniqueConstraint("tracker", "project", "key", name="each_event_once"),
 )
 """Comments that are commands, and what became of each; their text is never kept."""
+
+issue_watch = Table(
+    "issue_watch",
+    metadata,
+    Column("case_id", ForeignKey("cases.id"), primary_key=True),
+    Column("looked_at", Instant, nullable=False),
+    Column("standing", String(16), nullable=False),
+    Column("open", Boolean, nullable=False),
+)
+"""What the last look at an issue saw: who opens a secret to others is told of once."""
+
+issue_moves = Table(
+    "issue_moves",
+    metadata,
+    Column("case_id", ForeignKey("cases.id"), primary_key=True),
+    Column("begun_at", Instant),
+    Column("left_number", Text),
+)
+"""Issues on their way from the embedded tracker to where their route leads."""
+
+project_checks = Table(
+    "project_checks",
+    metadata,
+    Column("tracker", String(64), primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("checked_at", Instant, nullable=False),
+    Column("refused_since", Instant),
+)
+"""How the last check of each project ended; NULL: something may be filed there."""
 
 outgoing = Table(
     "outgoing",

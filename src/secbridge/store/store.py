@@ -19,15 +19,30 @@ from secbridge.store.cases import CasesRoom
 from secbridge.store.checking import CheckingRoom
 from secbridge.store.database import Database, T
 from secbridge.store.deliveries import DeliveriesRoom, free_leases
+from secbridge.store.events import EventsRoom
+from secbridge.store.keys import KeysRoom
 from secbridge.store.localissues import LocalIssuesRoom
+from secbridge.store.lookups import LookupsRoom
 from secbridge.store.outbox import OutboxRoom
+from secbridge.store.places import PlacesRoom
 from secbridge.store.spool import SpoolRoom
 
 RESERVE = 32 << 20
 """Octets of disk that accept leaves to the moves of what is already here."""
 
 
-class Store(SpoolRoom, DeliveriesRoom, CasesRoom, OutboxRoom, LocalIssuesRoom, CheckingRoom):
+class Store(
+    SpoolRoom,
+    DeliveriesRoom,
+    CasesRoom,
+    KeysRoom,
+    OutboxRoom,
+    PlacesRoom,
+    EventsRoom,
+    LookupsRoom,
+    LocalIssuesRoom,
+    CheckingRoom,
+):
     """The ports Spool, Deliveries, Cases, Outbox and LocalIssues over one SQLite file.
 
     Every method that changes something commits, with fsync, before it returns; the failures of the

@@ -19,12 +19,15 @@ from secbridge.model.case import CommentRef, IssueRef
 from secbridge.model.issue import (
     Actor,
     CommentDraft,
+    CommentWritten,
     DraftAttachment,
     Finding,
     IssueChange,
+    IssueChanged,
     IssueDraft,
     IssueState,
-    Paragraph,
+    Note,
+    Remark,
     Severity,
     TrackerEvent,
 )
@@ -34,6 +37,7 @@ from secbridge.ports import (
     EffectKey,
     LocalAttachment,
     LocalComment,
+    LocalEvent,
     LocalIssue,
     LocalIssues,
     Tracker,
@@ -45,6 +49,9 @@ from secbridge.trackers.telling import Seen, SeenComment
 
 AUTHOR = "secbridge"
 """The author of comments that came by mail."""
+
+EVENTS_AT_ONCE = 100
+"""Events that one call returns at most; what is more comes with the next one."""
 
 _UNTOLD = b""
 """The body of an issue that is not proven yet; an OpenPGP message is never empty."""
@@ -85,14 +92,19 @@ class LocalTracker:
         try:
             opened = await desk.sealer.unseal(await desk.sealer.seal(word))
             held = len(await desk.issues.list_issues(project=desk.project))
+        except PermanentFault as error:
+            return (self._broken(error.sentence, error.mend, error.setting),)
         except Deferral as error:
-            mend = getattr(error, "mend", "") or "See what this command says of keys and store."
-            return (Finding(desk.name, Severity.ERROR, error.sentence, mend),)
+            mend = "See what secbridge check says of keys and store."
+            return (self._broken(error.sentence, mend, passing=True),)
         if opened.content != word:
-            mend = "Look at the alias's role keys: this command tests each of them."
-            return (Finding(desk.name, Severity.ERROR, "A sealed word opens as another.", mend),)
+            mend = "Look at the alias's role keys: secbridge check tests each of them."
+            return (self._broken("A sealed word opens as another.", mend, "role_keys"),)
         text = f"Project {desk.project}: {held} issues, sealed to the role key."
         return (Finding(desk.name, Severity.OK, text),)
+
+    def _broken(self, text: str, mend: str, setting: str = "", *, passing: bool = False) -> Finding:
+        return Finding(self.desk.name, Severity.ERROR, text, mend, setting, passing)
 
     async def ensure_issue(self, key: EffectKey, draft: IssueDraft) -> IssueRef:
         """Return the one issue with this marker, labelled and told."""
@@ -110,20 +122,64 @@ class LocalTracker:
 
     async def look(self, ref: IssueRef) -> IssueState:
         """Return the issue as it is now."""
-        row = await self.desk.row(ref)
-        return IssueState(ref, row.confidential, row.open, row.labels, row.assignees, row.due)
+        return _state(ref, await self.desk.row(ref))
 
     async def link(self, ref: IssueRef, other: IssueRef) -> bool:
         """Return False: issues here name each other in their comments alone."""
         return False
 
     async def events(self, cursor: str | None) -> tuple[Sequence[TrackerEvent], str]:
-        """Return nothing: nobody is told yet of what is done here by hand."""
-        return (), cursor or ""
+        """Return what people wrote and changed by command; a cursor counts all that happens."""
+        newest = await self.desk.issues.last_event()
+        if cursor is None:
+            return (), str(newest)
+        happened = await self.desk.issues.local_events(
+            self.desk.project, after=_counted(cursor), limit=EVENTS_AT_ONCE
+        )
+        found = [await self._event(event) for event in happened]
+        if len(happened) == EVENTS_AT_ONCE:
+            newest = happened[-1].number
+        return [event for event in found if event is not None], str(newest)
+
+    async def _event(self, event: LocalEvent) -> TrackerEvent | None:
+        """Return what a person did, or None for what secbridge did."""
+        row = await self.desk.issues.read_issue(event.issue)
+        if row is None:
+            return None
+        ref = self.desk.ref(row)
+        if event.comment is not None:
+            return await self._written(ref, event.comment)
+        if not event.by:
+            return None
+        return IssueChanged(f"change-{event.number}", ref, event.at, _state(ref, row))
+
+    async def _written(self, ref: IssueRef, number: int) -> CommentWritten | None:
+        for row in await self.desk.issues.comments(int(ref.id)):
+            if row.id == number and row.author != AUTHOR:
+                text = await _text(self.desk.sealer, row.sealed_body)
+                key, written_by = f"comment-{row.id}", _actor(row)
+                return CommentWritten(key, ref, written_by, row.created_at, text, str(row.id))
+        return None
 
     async def may_command(self, actor: Actor) -> bool:
         """Return whether a person wrote it: who can write here is an operator of this machine."""
         return not actor.is_us
+
+    async def text(self, ref: IssueRef) -> str:
+        """Return what an issue says."""
+        return await _text(self.desk.sealer, (await self.desk.row(ref)).sealed_body)
+
+    async def remarks(self, ref: IssueRef) -> Sequence[Remark]:
+        """Return all comments of an issue, by people and by us, oldest first."""
+        return [
+            Remark(
+                row.marker,
+                _actor(row),
+                row.created_at,
+                await _text(self.desk.sealer, row.sealed_body),
+            )
+            for row in await self.desk.issues.comments(int(ref.id))
+        ]
 
     async def aclose(self) -> None:
         """There is nothing to close: the store is somebody else's."""
@@ -158,7 +214,7 @@ class LocalDesk:
             due=draft.due,
             now=self.clock.now(),
         )
-        return self._ref(row)
+        return self.ref(row)
 
     async def read_issue(self, ref: IssueRef) -> Seen[bytes]:
         """Return the issue as it is now."""
@@ -169,14 +225,12 @@ class LocalDesk:
         change = IssueChange(add_labels=draft.labels)
         await self.issues.change_issue(int(ref.id), change, self.clock.now())
 
-    async def attach(
-        self, seen: Seen[bytes], draft: IssueDraft | CommentDraft
-    ) -> Sequence[Paragraph]:
+    async def attach(self, seen: Seen[bytes], draft: IssueDraft | CommentDraft) -> Sequence[Note]:
         """Say nothing: files are committed with the text that they belong to."""
         return ()
 
     async def compose(
-        self, key: EffectKey, draft: IssueDraft, seen: Seen[bytes], notes: Sequence[Paragraph]
+        self, key: EffectKey, draft: IssueDraft, seen: Seen[bytes], notes: Sequence[Note]
     ) -> bytes:
         """Return the sealed text."""
         return await self.sealer.seal(plain.issue_text(draft).encode())
@@ -200,7 +254,7 @@ class LocalDesk:
         return tuple(self._seen_comment(ref, row) for row in rows if row.marker == key.marker)
 
     async def compose_comment(
-        self, key: EffectKey, draft: CommentDraft, notes: Sequence[Paragraph]
+        self, key: EffectKey, draft: CommentDraft, notes: Sequence[Note]
     ) -> bytes:
         """Return the sealed text."""
         return await self.sealer.seal(plain.comment_text(draft).encode())
@@ -240,12 +294,13 @@ class LocalDesk:
             raise _gone("issue")
         return row
 
-    def _ref(self, row: LocalIssue) -> IssueRef:
+    def ref(self, row: LocalIssue) -> IssueRef:
+        """Return the name of an issue for others."""
         return IssueRef(self.name, row.project, id=str(row.number), number=str(row.number))
 
     def _seen(self, row: LocalIssue) -> Seen[bytes]:
         return Seen(
-            ref=self._ref(row),
+            ref=self.ref(row),
             confidential=row.confidential,
             labels=row.labels,
             assignees=row.assignees,
@@ -284,6 +339,19 @@ class LocalDesk:
             size=len(file.content),
             sealed=await self.sealer.seal(file.content),
         )
+
+
+def _state(ref: IssueRef, row: LocalIssue) -> IssueState:
+    return IssueState(ref, row.confidential, row.open, row.labels, row.assignees, row.due)
+
+
+def _actor(row: LocalComment) -> Actor:
+    return Actor(id=row.author, name=row.author, is_us=row.author == AUTHOR)
+
+
+def _counted(cursor: str) -> int:
+    """Return the number in a cursor; one that is not ours reads everything again."""
+    return int(cursor) if cursor.isdecimal() else 0
 
 
 def _gone(what: str) -> PermanentFault:
@@ -348,10 +416,17 @@ async def open_attachment(sealer: Sealer, attachment: LocalAttachment) -> Plaint
 async def write_comment(
     issues: LocalIssues, sealer: Sealer, number: int, *, author: str, text: str, clock: Clock
 ) -> LocalComment:
-    """Add what a person of the team wrote.  Raises Deferral."""
+    """Add what a person of the team wrote.  Raises Deferral.
+
+    Whoever works under the daemon's own account is an operator, and not the daemon.
+    """
     sealed = await sealer.seal(text.encode())
     return await issues.add_comment(
-        number, marker=str(uuid4()), author=author, sealed_body=sealed, now=clock.now()
+        number,
+        marker=str(uuid4()),
+        author="operator" if author == AUTHOR else author,
+        sealed_body=sealed,
+        now=clock.now(),
     )
 
 

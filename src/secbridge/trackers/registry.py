@@ -111,13 +111,22 @@ class TeamSealer:
 
     @property
     def has_members(self) -> bool:
-        """Whether anybody but an operator could open what is sealed."""
+        """Whether anybody but an operator is meant to open what is sealed."""
         return bool(self.members)
+
+    async def readers(self) -> tuple[str, ...]:
+        """Return the members whose keys can be used now, each once."""
+        wanted = dict.fromkeys(self.members)
+        return tuple([member for member in wanted if await self._usable(member)])
 
     async def seal(self, content: bytes) -> bytes:
         """Return ``content`` encrypted.  Raises PermanentFault when the role key cannot be used."""
-        members = [member for member in self.members if await self._usable(member)]
-        return await Sealer(self.openpgp, (*self.role_keys, *members)).seal(content)
+        return await self.seal_to(await self.readers(), content)
+
+    async def seal_to(self, readers: Sequence[str], content: bytes) -> bytes:
+        """Return ``content`` encrypted to some members and the role keys; raises as ``seal``."""
+        recipients = tuple(dict.fromkeys((*self.role_keys, *readers)))
+        return await Sealer(self.openpgp, recipients).seal(content)
 
     async def _usable(self, fingerprint: str) -> bool:
         certificate = await self.openpgp.certificate(fingerprint)

@@ -20,7 +20,7 @@ from typing import Generic, Protocol, TypeVar
 from secbridge import maillog
 from secbridge.errors import Deferral, NotConfidential, OutcomeUnknown
 from secbridge.model.case import CommentRef, IssueRef
-from secbridge.model.issue import CommentDraft, IssueDraft, Paragraph
+from secbridge.model.issue import CommentDraft, IssueDraft, Note
 from secbridge.ports import EffectKey
 from secbridge.trackers.files import withheld
 
@@ -91,16 +91,17 @@ class Desk(Protocol[Body]):
 
     async def attach(
         self, seen: Seen[Body], draft: IssueDraft | CommentDraft
-    ) -> Sequence[Paragraph]:
+    ) -> Sequence[Note]:
         """Put the files of a draft beside a proven issue, each once, as the policy allows.
 
         What is there already under its neutral name is left.  Return what to say of them: where
-        each is, or how an operator gets it.  Never asked for an issue that others can see.
+        each is, or how an operator gets it.  Also asked for a draft without files, since a text
+        that does not fit becomes one; never for an issue that others can see.
         """
         ...
 
     async def compose(
-        self, key: EffectKey, draft: IssueDraft, seen: Seen[Body], notes: Sequence[Paragraph]
+        self, key: EffectKey, draft: IssueDraft, seen: Seen[Body], notes: Sequence[Note]
     ) -> Body:
         """Return the whole text, report and all; ``seen`` is what the tracker made of the rest.
 
@@ -125,7 +126,7 @@ class Desk(Protocol[Body]):
         ...
 
     async def compose_comment(
-        self, key: EffectKey, draft: CommentDraft, notes: Sequence[Paragraph]
+        self, key: EffectKey, draft: CommentDraft, notes: Sequence[Note]
     ) -> Body:
         """Return the whole text of a comment; ``notes`` as for ``compose``."""
         ...
@@ -284,10 +285,8 @@ async def _comment_in_two_steps(
 
 async def _attached(
     desk: Desk[Body], issue: Seen[Body], draft: IssueDraft | CommentDraft
-) -> Sequence[Paragraph]:
+) -> Sequence[Note]:
     """Put the files beside an issue that keeps them secret, else say how to get them."""
-    if not draft.attachments:
-        return ()
     if not issue.confidential:
         return withheld("The issue is open to others, so files are not put here.", draft)
     return await desk.attach(issue, draft)

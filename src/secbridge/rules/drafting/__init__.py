@@ -4,6 +4,12 @@
 ``plain``) decides how it looks; ``untrusted`` makes a stranger's text fit to be shown.
 """
 
-from secbridge.rules.drafting.report import draft_comment, draft_report
+from secbridge.rules.drafting.report import (
+    draft_comment,
+    draft_copy,
+    draft_farewell,
+    draft_remark,
+    draft_report,
+)
 
-__all__ = ["draft_comment", "draft_report"]
+__all__ = ["draft_comment", "draft_copy", "draft_farewell", "draft_remark", "draft_report"]

@@ -1,7 +1,7 @@
 """How is a draft written in Markdown so that nothing in it acts?  For GitLab and for GitHub.
 
-Untrusted text stands in a fence of backticks that is longer than any run in it, with the fixed info
-string ``text``, each line indented by one blank.  So no line can close the fence, and none begins
+Untrusted text stands in a fence of backticks that no run in it can close, with the fixed info
+string ``text``, each line indented by a blank.  So no line can close the fence, and none begins
 with ``/``: that holds for parsers (CommonMark 0.31 section 4.5) and for the regular expressions by
 which older GitLabs looked for quick actions.  Each untrusted part has a fence of its own.
 """
@@ -18,8 +18,10 @@ from secbridge.model.issue import (
     Block,
     CommentDraft,
     Facts,
+    FileLinks,
     Heading,
     IssueDraft,
+    Note,
     Paragraph,
     Untrusted,
 )
@@ -29,7 +31,18 @@ TOLD = "<!-- secbridge:told -->"
 """A line of its own in a text that holds the report; a mail's lines, indented, never say it."""
 
 _PLAIN_WORDS = re.compile(r"[A-Za-z ,.;:()'-]+")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}")
+_PLAIN_ADDRESS = re.compile(r"(?:https?://[A-Za-z0-9.:\[\]-]+)?(?:/[A-Za-z0-9._~%-]+)+")
+"""A file's address, whole or from the root: no query, nothing of Markdown's but ``_`` and ``~``."""
+
+ROOM_FOR_NOTES = 20_000
+"""Octets that are left for marker and notes when we ask whether a text fits."""
+
 _FENCE = "`"
+_LONGEST_FENCE = 200
+"""Backticks in a fence: cmark, GitHub's and older GitLabs' parser, counts them up to 255 only, so
+that a longer run in the text would close the fence, however long that one is."""
+
 _UNTOLD = "A mail to this case arrived."
 
 
@@ -53,12 +66,18 @@ def untold_issue(draft: IssueDraft, marker: str) -> str:
     return "\n\n".join([*(render(block) for block in draft.header), issue_marker(marker)])
 
 
-def told_issue(
-    draft: IssueDraft, marker: str, *, limit: int, notes: Sequence[Paragraph] = ()
-) -> str:
+def told_issue(draft: IssueDraft, marker: str, *, limit: int, notes: Sequence[Note] = ()) -> str:
     """Return the whole text of an issue, at most ``limit`` octets of UTF-8; what is cut says so."""
     blocks = (*draft.header, *notes, *draft.report)
     return _fitted(blocks, [TOLD, issue_marker(marker)], limit=limit, raw=draft.raw_command)
+
+
+def fits(draft: IssueDraft | CommentDraft, *, limit: int) -> bool:
+    """Return whether the whole text of a draft fits in ``limit`` octets, with some notes on it."""
+    blocks = (*draft.header, *draft.report) if isinstance(draft, IssueDraft) else draft.blocks
+    if sum(len(block.text) for block in blocks if isinstance(block, Untrusted)) > limit:
+        return False  # said at once, without making it visible
+    return sum(len(render(block).encode()) + 2 for block in blocks) + ROOM_FOR_NOTES <= limit
 
 
 def told_comment(draft: CommentDraft, marker: str, *, limit: int) -> str:
@@ -88,6 +107,8 @@ def render(block: Block) -> str:
             return f"### {_sentence(text)}"
         case Facts(rows):
             return _table(rows)
+        case FileLinks(rows):
+            return "\n".join(f"- {_link(name, address)}" for name, address in rows)
         case Untrusted():
             return _untrusted(block)
         case _:
@@ -95,10 +116,21 @@ def render(block: Block) -> str:
 
 
 def fenced(text: str) -> str:
-    """Return ``text``, made visible before, in a fence that nothing in it can close."""
-    fence = _FENCE * max(3, longest_run(text, _FENCE) + 1)
-    body = "\n".join(f" {line}" for line in text.split("\n"))
+    """Return ``text``, made visible before, in a fence that nothing in it can close.
+
+    Where a fence cannot be longer than what is in the text, the lines are indented by four blanks:
+    a fence is closed by a line with three at most (CommonMark 0.31 section 4.5).
+    """
+    fence, indent = _frame(text)
+    body = "\n".join(f"{indent}{line}" for line in text.split("\n"))
     return f"{fence}text\n{body}\n{fence}"
+
+
+def _frame(text: str) -> tuple[str, str]:
+    """Return the fence for a text, and what stands before each of its lines."""
+    longest = longest_run(text, _FENCE)
+    indent = " " if longest < _LONGEST_FENCE else " " * 4
+    return _FENCE * min(max(3, longest + 1), _LONGEST_FENCE), indent
 
 
 def code(text: str) -> str:
@@ -107,6 +139,13 @@ def code(text: str) -> str:
     fence = _FENCE * (longest_run(line, _FENCE) + 1)
     pad = " " if line.startswith(_FENCE) or line.endswith(_FENCE) else ""
     return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def _link(name: str, address: str) -> str:
+    """Return a file's name as a link, or alone where it or its address is not of a plain form."""
+    if _PLAIN_NAME.fullmatch(name) and _PLAIN_ADDRESS.fullmatch(address):
+        return f"[{name}]({address})"
+    return code(name)
 
 
 def _untrusted(block: Untrusted) -> str:
@@ -196,8 +235,9 @@ def _without_text(piece: _Piece) -> _Piece:
 
 def _fenced_octets(text: str) -> int:
     """Return how many octets ``fenced(text)`` has, without making it."""
-    fence = max(3, longest_run(text, _FENCE) + 1)
-    return len(text.encode()) + text.count("\n") + 2 * fence + len("text\n \n")
+    fence, indent = _frame(text)
+    lines = text.count("\n") + 1
+    return len(text.encode()) + lines * len(indent) + 2 * len(fence) + len("text\n\n")
 
 
 def _cut_note(missing: int, raw: str) -> str:

@@ -13,6 +13,7 @@ from secbridge.model.issue import (
     Block,
     CommentDraft,
     Facts,
+    FileLinks,
     Heading,
     IssueDraft,
     Paragraph,
@@ -41,6 +42,8 @@ def render(block: Block) -> str:
         case Facts(rows):
             width = max((len(name) for name, _ in rows), default=0)
             return "\n".join(f"{name:<{width}}  {_line(value)}" for name, value in rows)
+        case FileLinks(rows):
+            return "\n".join(_line(name) for name, _ in rows)
         case Untrusted(text, label):
             shown = "\n".join(f"| {line}" if line else "|" for line in visible(text).split("\n"))
             return f"{_line(label)}:\n{shown}" if label else shown

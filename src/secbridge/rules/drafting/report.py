@@ -1,17 +1,18 @@
 """What does the team read?  A case and its mail become blocks of an issue or of a comment.
 
 The *header* is what may be told before the issue is proven confidential, so it holds nothing that
-the mail said and not even who wrote it.  The *report* holds the rest: what to think of the mail,
-its words, what stood outside its encryption, its files.  Nothing here knows a tracker's dialect.
+the mail said and not even who wrote it.  The *report* holds the rest in the order in which somebody
+asks who was woken by it: what is it and who says so, how do I answer, what does the mail say,
+what came with it.  Nothing here knows a tracker's dialect, so all trackers show the same structure.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from secbridge.model.case import Case
+from secbridge.model.case import Case, IssueRef
 from secbridge.model.delivery import Delivery
 from secbridge.model.issue import (
     Block,
@@ -21,9 +22,11 @@ from secbridge.model.issue import (
     Heading,
     IssueDraft,
     Paragraph,
+    Remark,
     Untrusted,
 )
 from secbridge.model.message import Attachment, Message, Protection
+from secbridge.rules import addresses, commands
 from secbridge.rules.drafting import words
 from secbridge.rules.drafting.untrusted import single_line, split_trailing_quote
 
@@ -46,34 +49,43 @@ _TEXT_TYPES = frozenset(
 
 
 def draft_report(
-    case: Case, delivery: Delivery, message: Message, *, notes: Sequence[str] = ()
+    case: Case,
+    delivery: Delivery,
+    message: Message,
+    *,
+    notes: Sequence[str] = (),
+    mark: str = commands.MARK,
 ) -> IssueDraft:
     """Return the issue of a case: neutral title, header without the mail, report with all of it.
 
-    ``notes`` are sentences of our own that stand above the report.
+    ``notes`` are sentences of our own that stand above the report; ``mark`` is what a comment for
+    secbridge begins with.
     """
     raw = _raw_command(delivery)
     return IssueDraft(
         case_id=case.id,
-        title=f"Security report {case.id}",
+        title=_title(case),
         header=(_header(case, delivery),),
         report=(
             *(Paragraph(note) for note in notes),
             *_judgement(delivery, message),
-            *_how_to_answer(case),
+            *_answered_by_machine(delivery, message),
+            *_how_to_answer(case, mark),
             *_content(case.id, message, raw),
         ),
         labels=case.route.labels,
         assignees=case.route.assignees,
         due=case.route.due,
-        attachments=_files(case.id, message),
+        attachments=files_of(case.id, message),
         raw_command=raw,
+        files_command=_files_command(delivery),
+        name=case.id,
     )
 
 
 def draft_comment(case: Case, delivery: Delivery, message: Message) -> CommentDraft:
     """Return the comment for a mail that joins a case; it is for the team alone."""
-    raw, prefix = _raw_command(delivery), f"{case.id}-{delivery.id}"
+    raw, prefix = _raw_command(delivery), name_of(case.id, delivery.id)
     facts = (("Delivery", delivery.id), ("Received", _utc(delivery.received_at)))
     clear = case.must_encrypt and not message.was_encrypted
     warning = Paragraph("ATTENTION: this mail came in clear, though its thread is encrypted.")
@@ -85,9 +97,58 @@ def draft_comment(case: Case, delivery: Delivery, message: Message) -> CommentDr
             *_judgement(delivery, message),
             *_content(prefix, message, raw),
         ),
-        attachments=_files(prefix, message),
+        attachments=files_of(prefix, message),
         raw_command=raw,
+        files_command=_files_command(delivery),
+        name=prefix,
     )
+
+
+# ── What is told again in another tracker ────────────────────────────────────────────────────────
+
+
+def draft_copy(case: Case, text: str, *, mark: str = commands.MARK) -> IssueDraft:
+    """Return the issue of a case whose raw mail is gone, from the text that stood elsewhere."""
+    gone = (
+        "The raw mail went after its retention time. Below is what the embedded tracker showed; "
+        "files are there, too (secbridge issue list --all)."
+    )
+    rows = (
+        ("Case", case.id),
+        ("Alias", case.route.alias),
+        ("Received", _utc(case.opened_at)),
+        ("Due", case.route.due.isoformat()),
+    )
+    return IssueDraft(
+        case_id=case.id,
+        title=_title(case),
+        header=(Facts(rows),),
+        report=(Paragraph(gone), *_how_to_answer(case, mark), Untrusted(text, label="Report")),
+        labels=case.route.labels,
+        assignees=case.route.assignees,
+        due=case.route.due,
+        name=case.id,
+    )
+
+
+def draft_remark(case: Case, remark: Remark) -> CommentDraft:
+    """Return a comment of another tracker as it is told here, with who wrote it and when."""
+    told = f"Written in the embedded tracker on {_utc(remark.at)}"
+    if remark.author.is_us:
+        blocks: tuple[Block, ...] = (Paragraph(f"{told}, by secbridge."),)
+    else:
+        author = Untrusted(single_line(remark.author.name), label="Author")
+        blocks = (Paragraph(f"{told}."), author)
+    return CommentDraft(case.id, (*blocks, Untrusted(remark.text.strip("\n"), label="Comment")))
+
+
+def draft_farewell(case: Case, issue: IssueRef) -> CommentDraft:
+    """Return what an issue is told whose case has gone to another tracker."""
+    rows = [("Tracker", issue.tracker), ("Project", issue.project), ("Issue", issue.number)]
+    if issue.url:
+        rows.append(("Address", issue.url))
+    told = "This case has moved to its own tracker; comments here are not read any more."
+    return CommentDraft(case.id, (Paragraph(told), Facts(tuple(rows))))
 
 
 # ── What may be told before the proof ────────────────────────────────────────────────────────────
@@ -118,8 +179,8 @@ def _judgement(delivery: Delivery, message: Message) -> tuple[Block, ...]:
     if message.report is not None:
         rows.append(("Delivery report", words.delivery_report(message.report)))
     if delivery.verdict is not None:
-        rows.append(("Class", delivery.verdict.mail_class.value))
-        rows.append(("Because of", ", ".join(delivery.verdict.reasons) or "no rule"))
+        rows.append(("Class", words.mail_class(delivery.verdict.mail_class)))
+        rows += [("Because", words.reason(rule)) for rule in delivery.verdict.reasons]
     rows.append(("Protection", words.protection(message.protection)))
     for signature in message.signatures[:SIGNATURES_LISTED]:
         rows.append(("Signature", words.signature(signature)))
@@ -145,10 +206,46 @@ def _reporter(message: Message) -> tuple[Block, ...]:
     )
 
 
-def _how_to_answer(case: Case) -> tuple[Block, ...]:
-    if not case.must_encrypt:
+def _answered_by_machine(delivery: Delivery, message: Message) -> tuple[Block, ...]:
+    """Return what the reporter hears, where that is not the acknowledgement."""
+    verdict = delivery.verdict
+    if verdict is None:
         return ()
-    return (Paragraph("This thread is encrypted: whoever answers by mail must encrypt, too."),)
+    if not verdict.may_reply:
+        why = words.refusal(verdict.reply_refused_because)
+        return (Paragraph(f"Nobody was answered by machine. {why}"),)
+    if message.protection is Protection.UNDECRYPTABLE:
+        text = "The reporter is asked to send it again, encrypted to our key, by a fixed notice."
+        return (Paragraph(text),)
+    return ()
+
+
+# ── How to answer ────────────────────────────────────────────────────────────────────────────────
+
+
+def _how_to_answer(case: Case, mark: str) -> tuple[Block, ...]:
+    """Return what can be done from here, by command: this is the one place that lists it."""
+    blocks: list[Block] = [Heading("How to answer")]
+    if case.must_encrypt:
+        blocks.append(
+            Paragraph(
+                "This thread is encrypted: whoever answers by mail must encrypt, too, to the "
+                "reporter and to the alias."
+            )
+        )
+    copy = addresses.case_address(case.route.alias, case.token)
+    blocks += [
+        Paragraph("Comments here stay here. One whose first line is a command is for secbridge:"),
+        Facts(tuple(_commands(mark))),
+        Paragraph("Mail to the reporter with this address on copy joins the issue, as do answers:"),
+        Facts((("On copy", copy),)),
+    ]
+    return tuple(blocks)
+
+
+def _commands(mark: str) -> Iterator[tuple[str, str]]:
+    for usage in commands.USAGES.values():
+        yield f"{mark} {usage.form}", usage.effect
 
 
 # ── What the mail says ───────────────────────────────────────────────────────────────────────────
@@ -166,14 +263,16 @@ def _content(prefix: str, message: Message, raw: str) -> tuple[Block, ...]:
 
 
 def _cannot_open(message: Message, raw: str) -> tuple[Block, ...]:
-    if message.decryption.ok is not False:
+    """Say that something was not read, why, and how an operator gets at it."""
+    if message.decryption.ok is False:
+        whole = not message.text
+        what = "This is a report that we cannot read" if whole else "A part cannot be read"
+        told = f"{what}: {words.failure(message.decryption.reason)}."
+    elif message.error == "too-complex":
+        told = "This mail is too complex to open: not all of it was read."
+    else:
         return ()
-    what = "This is a report that we cannot read" if not message.text else "A part cannot be read"
-    why = words.failure(message.decryption.reason)
-    return (
-        Paragraph(f"{what}: {why}."),
-        Paragraph(f"An operator gets the mail as it came with: {raw}"),
-    )
+    return (Paragraph(told), Paragraph(f"An operator gets the mail as it came with: {raw}"))
 
 
 def _subjects(message: Message) -> tuple[Block, ...]:
@@ -210,7 +309,13 @@ def _outside(message: Message) -> tuple[Block, ...]:
 # ── Its files ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _files(prefix: str, message: Message) -> tuple[DraftAttachment, ...]:
+def name_of(case_id: str, delivery_id: str = "") -> str:
+    """Return what the files of a mail are named after: the case, and the delivery if it joined."""
+    return "-".join(filter(None, (case_id, delivery_id)))
+
+
+def files_of(prefix: str, message: Message) -> tuple[DraftAttachment, ...]:
+    """Return the files of a mail under neutral names of ours."""
     return tuple(
         DraftAttachment(_neutral_name(prefix, number), _media_type(file), file.content)
         for number, file in enumerate(message.attachments, start=1)
@@ -243,7 +348,7 @@ def _described(name: str, file: Attachment, shown: str | None) -> list[Block]:
     if file.name:
         blocks.append(Untrusted(single_line(file.name), label="Name given by the sender"))
     if shown is not None:
-        blocks.append(Untrusted(shown, label=_content_label(file, shown)))
+        blocks.append(Untrusted(shown, label=_content_label(file, shown), file=name))
     return blocks
 
 
@@ -281,8 +386,17 @@ def _neutral_name(prefix: str, number: int) -> str:
 # ── Small change ─────────────────────────────────────────────────────────────────────────────────
 
 
+def _title(case: Case) -> str:
+    """Return a title that says nothing: trackers mail titles around."""
+    return f"Security report {case.id}"
+
+
 def _raw_command(delivery: Delivery) -> str:
     return f"secbridge delivery raw {delivery.id}"
+
+
+def _files_command(delivery: Delivery) -> str:
+    return f"secbridge delivery files {delivery.id} FOLDER"
 
 
 def _utc(moment: datetime) -> str:

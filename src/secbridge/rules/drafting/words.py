@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import assert_never
 
+from secbridge.model.case import MailClass
 from secbridge.model.message import (
+    CertificateSource,
     Coverage,
     DeliveryReport,
     OpenFailure,
@@ -13,9 +15,43 @@ from secbridge.model.message import (
     Signature,
     SignatureVerdict,
 )
+from secbridge.model.reply import ReplyKind
+from secbridge.rules import clinic
+from secbridge.rules.loops import REFUSALS
+from secbridge.rules.replies import KEY_CHANGED, KEY_UNUSABLE, NO_KEY
+from secbridge.rules.triage import RULES
 
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _HEX = re.compile(r"[0-9A-Fa-f]{8,64}")
+
+
+def mail_class(value: MailClass) -> str:
+    """Say what kind of mail it is."""
+    match value:
+        case MailClass.REPORT:
+            return "report of a weakness"
+        case MailClass.FOLLOW_UP:
+            return "follow-up to this case"
+        case MailClass.BOUNCE:
+            return "bounce: a mail system says what became of a mail"
+        case MailClass.AUTO_REPLY:
+            return "automatic reply"
+        case MailClass.OWN:
+            return "mail of our own that came back"
+        case MailClass.SPAM:
+            return "marked as spam"
+        case MailClass.UNDECRYPTABLE:
+            return "encrypted mail that we cannot open"
+        case MailClass.OTHER:
+            return "not recognised as a report: somebody has to look"
+        case _:
+            assert_never(value)
+
+
+def reason(rule: str) -> str:
+    """Say what a rule of triage found, with its id; one that the table lacks is its id alone."""
+    said = RULES.get(rule, "").rstrip(".")
+    return f"{said} ({rule})" if said else rule
 
 
 def protection(value: Protection) -> str:
@@ -53,7 +89,7 @@ def failure(value: OpenFailure | None) -> str:
         case OpenFailure.TOO_LARGE:
             return "it unpacks to more than the limit"
         case OpenFailure.TOO_COMPLEX:
-            return "it is nested too deeply or has too many parts"
+            return "it is too complex to open (too deep, too many parts, or too much work)"
         case OpenFailure.SMIME:
             return "it is S/MIME, which we recognise and do not open"
         case _:
@@ -96,6 +132,118 @@ def delivery_report(value: DeliveryReport) -> str:
 def fingerprint(value: str) -> str:
     """Return a fingerprint or key id in upper case, or say that the signature names none."""
     return value.upper() if _HEX.fullmatch(value) else "names no key"
+
+
+# ── Keys and answers ─────────────────────────────────────────────────────────────────────────────
+
+
+def source(value: CertificateSource) -> str:
+    """Say where a certificate came from, as the end of "It came …"."""
+    match value:
+        case CertificateSource.PERSON:
+            return "from a person of the team"
+        case CertificateSource.SIGNATURE:
+            return "with a verified signature"
+        case CertificateSource.INSIDE:
+            return "attached, inside the encryption"
+        case CertificateSource.OUTSIDE:
+            return "attached, outside of any encryption"
+        case CertificateSource.AUTOCRYPT:
+            return "in the Autocrypt header, outside of any encryption"
+        case CertificateSource.KEYRING:
+            return "from our own key ring"
+        case CertificateSource.WKD:
+            return "from the key directory of the reporter's domain (WKD)"
+        case CertificateSource.VKS:
+            return "from a keyserver that verifies addresses"
+        case CertificateSource.HKP:
+            return "from a keyserver, by the fingerprint of a signature"
+        case _:
+            assert_never(value)
+
+
+def endorsement(value: SignatureVerdict) -> str:
+    """Say whether the reporter's old key speaks for the new one."""
+    match value:
+        case SignatureVerdict.GOOD:
+            return "yes, a good signature covers the new key"
+        case SignatureVerdict.EXPIRED_KEY:
+            return "yes, but by a key that has expired"
+        case SignatureVerdict.ABSENT:
+            return "NO"
+        case (
+            SignatureVerdict.BAD
+            | SignatureVerdict.EXPIRED
+            | SignatureVerdict.REVOKED_KEY
+            | SignatureVerdict.UNKNOWN_KEY
+        ):
+            return f"NO: {_verdict(value)}"
+        case _:
+            assert_never(value)
+
+
+def key_problem(code: str) -> str:
+    """Say of somebody else's key why it cannot be used; a code without words stays a code."""
+    if code == "no-user-id":
+        return "it has no valid user ID with the reporter's address"
+    return clinic.PROBLEMS.get(code, code).rstrip(".")
+
+
+def key_warning(code: str) -> str:
+    """Say what should be mended in a key that can be used; a code without words stays a code."""
+    return clinic.WARNINGS.get(code, code).rstrip(".")
+
+
+def held(why: str) -> str:
+    """Say why an acknowledgement is held."""
+    if why == NO_KEY:
+        return "the thread is encrypted, and no key of the reporter is known"
+    if why == KEY_CHANGED:
+        return "another key came for the reporter, and nobody said yet whether it counts"
+    code = why.removeprefix(KEY_UNUSABLE)
+    return f"the reporter's key cannot be used: {key_problem(code)}"
+
+
+def unblocks(why: str, case_id: str) -> str:
+    """Say what ends the wait of a held acknowledgement, for an operator."""
+    if why == KEY_CHANGED:
+        return f"secbridge key accept FINGERPRINT --case {case_id}, or the same in the issue"
+    return f"a mail with a usable key, or secbridge key import FILE --case {case_id}"
+
+
+def refusal(code: str | None) -> str:
+    """Say why nobody was answered by machine."""
+    return REFUSALS.get(code or "", f"The reason is {code}.")
+
+
+def notice(kind: ReplyKind) -> str:
+    """Say what a mail of ours tells the reporter."""
+    match kind:
+        case ReplyKind.ACKNOWLEDGEMENT:
+            return "the acknowledgement"
+        case ReplyKind.NOTICE_SEND_KEY:
+            return "a fixed notice in clear: please send us your public key"
+        case ReplyKind.NOTICE_USE_THIS_KEY:
+            return "a fixed notice in clear: please use this key of ours"
+        case ReplyKind.NOTICE_KEY_UNUSABLE:
+            return "a fixed notice in clear: what is wrong with the key, and what to do"
+        case _:
+            assert_never(kind)
+
+
+def key_refusal(code: str) -> str:
+    """Say why a certificate was not put in the place of another one."""
+    match code:
+        case "no-such-case":
+            return "there is no such case"
+        case "not-a-fingerprint":
+            return "a key is named by its full fingerprint, 40 hexadecimal digits"
+        case "not-proposed":
+            return "no key with this fingerprint came for the reporter of this case"
+        case "unknown-key":
+            return "the key is not in our key ring any more"
+        case _:
+            return f"the key cannot be used: {key_problem(code)}"
 
 
 def _verdict(value: SignatureVerdict) -> str:

@@ -12,9 +12,10 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add four tables and two columns; nothing that is there changes."""
+    """Add tables and two columns; nothing that is there changes."""
     op.add_column("cases", sa.Column("issue_tracker", sa.String(length=64)))
     op.add_column("cases", sa.Column("issue_project", sa.Text()))
+    op.add_column("key_bindings", sa.Column("accepted_by", sa.Text()))
     op.create_table(
         "key_changes",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -34,10 +35,36 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("source", sa.String(length=20), nullable=False),
         sa.Column("query", sa.String(length=320), nullable=False),
-        sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
         sa.Column("found", sa.LargeBinary()),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("source", "query", name="one_answer_for_each_question"),
+    )
+    op.create_index("key_lookups_until", "key_lookups", ["until"])
+    op.create_table(
+        "issue_watch",
+        sa.Column("case_id", sa.String(length=20), nullable=False),
+        sa.Column("looked_at", sa.BigInteger(), nullable=False),
+        sa.Column("standing", sa.String(length=16), nullable=False),
+        sa.Column("open", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["case_id"], ["cases.id"]),
+        sa.PrimaryKeyConstraint("case_id"),
+    )
+    op.create_table(
+        "issue_moves",
+        sa.Column("case_id", sa.String(length=20), nullable=False),
+        sa.Column("begun_at", sa.BigInteger()),
+        sa.Column("left_number", sa.Text()),
+        sa.ForeignKeyConstraint(["case_id"], ["cases.id"]),
+        sa.PrimaryKeyConstraint("case_id"),
+    )
+    op.create_table(
+        "project_checks",
+        sa.Column("tracker", sa.String(length=64), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("checked_at", sa.BigInteger(), nullable=False),
+        sa.Column("refused_since", sa.BigInteger()),
+        sa.PrimaryKeyConstraint("tracker", "project"),
     )
     op.create_table(
         "tracker_cursors",
