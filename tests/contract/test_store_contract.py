@@ -39,6 +39,7 @@ from secbridge.model.delivery import (
     Delivery,
     Filed,
     Finished,
+    Held,
     Judged,
     Opened,
     OutgoingState,
@@ -55,8 +56,10 @@ from secbridge.model.issue import IssueChange
 from secbridge.model.message import CertificateSource, Protection
 from secbridge.model.reply import OutgoingMail
 from secbridge.ports import (
+    BoundKey,
     Cases,
     Deliveries,
+    KeyChange,
     LocalAttachment,
     LocalIssue,
     LocalIssues,
@@ -466,6 +469,181 @@ async def test_a_late_duplicate_of_a_purged_mail_is_still_one(store: HeldStore) 
     assert a_mail() == await store.content(new)
 
 
+# ── Held answers ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_held_answer_comes_back_when_its_wait_is_over(store: HeldStore) -> None:
+    """It comes in the state that it left; its reason and its time can be read meanwhile."""
+    case = await _case(store)
+    delivery_id, until = await _delivery_of(store, case), NOON + timedelta(hours=6)
+    await _claimed(store)
+    held = await store.record(delivery_id, _filed(case), Held("no-key", until))
+    assert (State.HELD, State.FILED, "no-key", until, 0) == (
+        held.state,
+        held.resume,
+        held.why,
+        held.wait_until,
+        held.attempts,
+    )
+    assert until == await store.next_due()
+    assert await _claimed(store) == []
+    store.clock.advance(hours=6)
+    (back,) = await store.claim(store.clock.now(), limit=9, lease=LEASE)
+    assert (back.state, back.resume, back.why, back.wait_until) == (State.FILED, None, None, None)
+
+
+async def test_the_notices_of_a_held_answer_are_queued_and_do_not_finish_it(
+    store: HeldStore,
+) -> None:
+    """In the commit that holds it; when they are out it goes on waiting, until it is answered."""
+    case = await _case(store)
+    delivery_id = await _delivery_of(store, case)
+    notice = an_answer(case.id, step="notice-send-key")
+    held = Held("no-key", NOON + timedelta(hours=6), (notice,))
+    await store.claim_outgoing(NOON, limit=9, lease=LEASE)
+    await store.record(delivery_id, _filed(case), held)
+    assert await store.wait_for_outgoing(60)
+    (row,) = await store.claim_outgoing(NOON, limit=9, lease=LEASE)
+    assert not await store.outgoing_sent(row.id, "250 2.0.0")
+    assert State.HELD is await _state(store, delivery_id)
+    assert await store.next_due() == NOON + timedelta(hours=6)
+    await store.record(delivery_id, Retried(), Answered((an_answer(case.id),)))
+    (row,) = await store.claim_outgoing(NOON, limit=9, lease=LEASE)
+    assert await store.outgoing_sent(row.id, "250 2.0.0")
+    assert State.DONE is await _state(store, delivery_id)
+    assert await store.answers_of(case.id) == {"notice-send-key", "ack"}
+    assert await store.answers_of("SB-1999-0001") == set()
+
+
+async def test_held_answers_are_woken_by_case_and_by_address(store: HeldStore) -> None:
+    """Only those: what waits for something else goes on waiting."""
+    cases = [await _held(store, str(number)) for number in range(2)]
+    assert await store.wake_held() == 0
+    assert await store.wake_held(case_id="SB-1999-0001", address="nobody@example.net") == 0
+    assert await store.wake_held(case_id=cases[0].id) == 1
+    assert [await _delivery_of(store, cases[0])] == await _claimed(store)
+    assert await store.wake_held(address="REPORTER@example.net") == 1
+    assert [await _delivery_of(store, cases[1])] == await _claimed(store)
+
+
+async def test_a_wake_up_wakes_the_worker(store: HeldStore) -> None:
+    """It sleeps until something is due, and is woken by the same commit."""
+    case = await _held(store)
+    assert await _claimed(store) == []
+    assert not await store.wait_for_work(0)
+    await store.wake_held(case_id=case.id)
+    assert await store.wait_for_work(60)
+
+
+async def test_a_case_knows_whether_another_mail_of_it_holds_the_answer(store: HeldStore) -> None:
+    """So that a second mail does not hold it, too."""
+    case = await _held(store)
+    delivery_id = await _delivery_of(store, case)
+    assert await store.is_answer_held(case.id, besides="d-another")
+    assert not await store.is_answer_held(case.id, besides=delivery_id)
+    assert not await store.is_answer_held("SB-1999-0001", besides=delivery_id)
+    await store.record(delivery_id, Retried())
+    assert not await store.is_answer_held(case.id, besides="d-another")
+
+
+async def test_an_attempt_to_tell_of_an_answer_is_known_to_the_whole_case(
+    store: HeldStore,
+) -> None:
+    """Whichever mail made it, until it has an outcome; filing a mail is another attempt."""
+    delivery = await routed(store)
+    case = await _open(store, delivery.id)
+    await store.record(delivery.id, Attempted("file"))
+    assert None is await store.telling_since(case.id)
+    await store.record(delivery.id, _filed(case), Attempted("tell"))
+    assert await store.telling_since(case.id) == NOON
+    await store.record(delivery.id, Deferred(NOON, "busy", attempted_at=NOON))
+    assert await store.telling_since(case.id) == NOON
+    await store.record(delivery.id, Retried(), Held("no-key", NOON))
+    assert None is await store.telling_since(case.id)
+
+
+async def test_raw_bytes_of_a_held_answer_stay(store: HeldStore) -> None:
+    """The mail is opened again when the key comes, however late."""
+    case = await _held(store)
+    assert await store.purge(store.clock.advance(days=1000)) == 0
+    assert a_mail() == await store.content(await _delivery_of(store, case))
+
+
+# ── Keys of reporters ────────────────────────────────────────────────────────────────────────────
+
+OLD, NEW = "A" * 40, "B" * 40
+
+
+async def test_a_binding_wakes_what_waited_for_it(store: HeldStore) -> None:
+    """In its own commit: the case's own answers, and others to the same address."""
+    case, neighbour = await _held(store, "1"), await _held(store, "2")
+    await store.bind_key(case.id, _binding(OLD))
+    woken = [await _delivery_of(store, each) for each in (case, neighbour)]
+    assert woken == await _claimed(store)
+
+
+async def test_a_proposal_is_news_once(store: HeldStore) -> None:
+    """Until it was accepted and something else took its place again."""
+    case = await _case(store)
+    await store.bind_key(case.id, _binding(OLD))
+    change = KeyChange(case.id, "reporter@example.net", NEW, CertificateSource.OUTSIDE, NOON)
+    news = [await store.propose_key(change), await store.propose_key(change)]
+    assert news == [True, False]
+    assert await store.key_changes(case.id) == [change]
+    await store.accept_key(case.id, NEW, by="alice")
+    assert not await store.propose_key(change)
+    back = replace(change, fingerprint=OLD)
+    assert await store.propose_key(back)
+    await store.accept_key(case.id, OLD, by="alice")
+    assert await store.propose_key(change)
+    assert [each.accepted_by for each in await store.key_changes(case.id)] == [None, "alice"]
+    with pytest.raises(IllegalMove):
+        await store.propose_key(replace(change, case_id="SB-1999-0001"))
+
+
+async def test_what_was_proposed_is_accepted_once_and_wakes_the_reporters_cases(
+    store: HeldStore,
+) -> None:
+    """One commit: the binding with who said so, the reporter's other cases, and what is held."""
+    first, second = await _case(store, "1"), await _held(store, "2")
+    await store.bind_key(first.id, _binding(OLD))
+    await _claimed(store)
+    change = KeyChange(second.id, "reporter@example.net", NEW, CertificateSource.INSIDE, NOON)
+    assert await store.accept_key(second.id, NEW, by="alice") is None
+    await store.propose_key(change)
+    expected = replace(_binding(NEW), accepted_by="alice")
+    assert await store.accept_key(second.id, NEW, by="alice") == expected
+    store.clock.advance(minutes=1)
+    assert await store.accept_key(second.id, NEW, by="bob") == expected
+    assert [case.key for case in [await store.get_case(each.id) for each in (first, second)]
+            if case] == [expected, expected]  # fmt: skip
+    assert await store.key_for(ALIAS, "reporter@example.net") == expected
+    (accepted_change,) = await store.key_changes(second.id)
+    assert (accepted_change.accepted_by, accepted_change.accepted_at) == ("alice", NOON)
+    events = [entry.event for entry in await store.journal(first.id)]
+    assert events[-1] == "case.key-accepted"
+
+
+async def test_bindings_are_listed_with_their_provenance_and_forgotten(store: HeldStore) -> None:
+    """Newest first, by alias and address; forgetting says how many there were."""
+    first, second = await _case(store, "1"), await _case(store, "2")
+    await store.bind_key(first.id, _binding(OLD))
+    elsewhere = replace(_binding(NEW), address="else@example.net")
+    await store.bind_key(second.id, elsewhere)
+    both = [BoundKey(second.id, ALIAS, elsewhere), BoundKey(first.id, ALIAS, _binding(OLD))]
+    assert await store.bound_keys() == both
+    assert await store.bound_keys(alias=OTHER_ALIAS) == []
+    assert await store.bound_keys(alias=ALIAS, address="Else@example.net") == both[:1]
+    assert [await store.forget_key(OLD, by="alice") for _ in range(2)] == [1, 0]
+    assert await store.bound_keys() == both[:1]
+    assert None is await store.key_for(ALIAS, "reporter@example.net")
+    entry = (await store.journal(first.id))[-1]
+    assert (entry.event, dict(entry.facts)) == (
+        "case.key-forgotten",
+        {"fingerprint": OLD, "by": "alice"},
+    )
+
+
 # ── Cases ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -820,6 +998,18 @@ async def _open(store: HeldStore, delivery_id: str) -> Case:
 async def _case(store: HeldStore, name: str = "1") -> Case:
     """Return the case of a delivery that stands in ``routed``."""
     return await _open(store, (await routed(store, name)).id)
+
+
+async def _held(store: HeldStore, name: str = "1") -> Case:
+    """Return a case whose answer waits for a key."""
+    case = await _case(store, name)
+    held = Held("no-key", NOON + timedelta(hours=6))
+    await store.record(await _delivery_of(store, case), _filed(case), held)
+    return case
+
+
+def _binding(fingerprint: str) -> KeyBinding:
+    return KeyBinding("reporter@example.net", fingerprint, CertificateSource.INSIDE, NOON)
 
 
 async def _delivery_of(store: HeldStore, case: Case) -> str:
