@@ -70,7 +70,7 @@ docs: $(STAMP)  ## draw the state diagram of docs/design.md again from the code
 	@$(BIN)/python .ci/draw_states.py
 
 clean:  ## remove the environment and every cache
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .node build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 env: $(STAMP)

@@ -12,6 +12,9 @@ import structlog
 from secbridge import maillog
 from tests.support.keys import Keys, Ring, cast, copied_ring, fresh_ring
 
+collect_ignore = ["plugin"]
+"""A distribution of its own with its own tests; tests/e2e/test_plugin.py installs and runs it."""
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -12,7 +12,7 @@ import ctypes
 import os
 import signal
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,24 +20,33 @@ from time import perf_counter
 from typing import assert_never
 
 from secbridge import __version__, logs, maillog, systemd
-from secbridge.errors import ConfigError, Deferral, PermanentFault
+from secbridge.errors import ConfigError, Deferral
 from secbridge.intake import Endpoint, IntakeLimits, Listener, MailProtocol
 from secbridge.model.alias import Alias
 from secbridge.model.issue import Severity
-from secbridge.openpgp import GnuPG
+from secbridge.openpgp import GnuPG, KeyLimits
 from secbridge.outbound import MailGuard, SmtpSubmission, TemplateWording
-from secbridge.pipeline.clockwork import Clockwork
+from secbridge.pipeline.clockwork import HOURLY, Chore, Clockwork, Tidying
+from secbridge.pipeline.conversation import Conversation
 from secbridge.pipeline.examining import Examiner
+from secbridge.pipeline.filing import Filing
+from secbridge.pipeline.guarding import AFRESH, Guarding, Place
+from secbridge.pipeline.keychanges import KeyChanges
+from secbridge.pipeline.keyfinding import ASKED
+from secbridge.pipeline.opener import ProcessOpener
 from secbridge.pipeline.replying import Answering
+from secbridge.pipeline.returning import Returning
 from secbridge.pipeline.sending import Sender
 from secbridge.pipeline.steps import Steps
 from secbridge.pipeline.waiting import RetryPolicy
+from secbridge.pipeline.watching import Watching
 from secbridge.pipeline.worker import Worker, WorkerLimits, keep_working
-from secbridge.ports import Tracker
-from secbridge.settings import Settings
+from secbridge.ports import Clock, KeyFinder, Shelter, Tracker
+from secbridge.settings import LOCAL_TRACKER, Settings
 from secbridge.settings.written import FdEndpoint, TcpEndpoint, UnixEndpoint
 from secbridge.store import Store
 from secbridge.trackers import registry
+from secbridge.trackers.local import LocalTracker
 
 POLL = 1.0
 """Seconds that a worker sleeps at most before it asks what is due; a commit wakes it at once."""
@@ -65,36 +74,34 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """The rooms, joined.  ``trackers`` are keyed by (tracker name, project)."""
+    """The rooms, joined.
+
+    ``trackers`` are keyed by (tracker name, project); ``shelters`` by alias: the embedded tracker
+    of those that have a fallback.
+    """
 
     settings: Settings
-    clock: SystemClock
+    clock: Clock
     aliases: Mapping[str, Alias]
     store: Store
     openpgp: GnuPG
+    opener: ProcessOpener
     examiner: Examiner
     answering: Answering
     guard: MailGuard
     submission: SmtpSubmission
-    trackers: Mapping[tuple[str, str], Tracker]
-
-    def tracker(self, name: str, project: str) -> Tracker:
-        """Return a tracker of the configuration; PermanentFault when it has none of this name."""
-        found = self.trackers.get((name, project))
-        if found is None:
-            raise PermanentFault(
-                "tracker-not-configured",
-                "The tracker of this case is not in the configuration.",
-                setting="alias.tracker",
-                mend="configure the tracker and project again, or move the case",
-            )
-        return found
+    trackers: Mapping[Place, Tracker]
+    shelters: Mapping[str, Shelter]
+    guarding: Guarding
 
 
 @contextlib.asynccontextmanager
-async def open_house(settings: Settings) -> AsyncIterator[House]:
-    """Build the rooms and take them down again.  Raises ConfigError before anything is opened."""
-    clock = SystemClock()
+async def open_house(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[House]:
+    """Build the rooms and take them down again.  Raises ConfigError before anything is opened.
+
+    ``clock`` is the system's, unless somebody holds another one.
+    """
+    clock = clock or SystemClock()
     aliases = {alias.address: alias for alias in settings.aliases()}
     secret = settings.installation_secret()
     if secret is None:
@@ -106,9 +113,12 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         )
     key = secret.reveal().encode()
     wording = TemplateWording(aliases.values())
+    lookup_tls = _lookup_tls(settings)
     async with contextlib.AsyncExitStack() as stack:
         openpgp = build_openpgp(settings)
         stack.push_async_callback(openpgp.aclose)
+        opener = build_opener(settings, openpgp)
+        stack.push_async_callback(opener.aclose)
         store = await Store.open(settings.daemon.database, clock=clock)
         stack.push_async_callback(store.aclose)
         submission = _submission(settings)
@@ -122,17 +132,31 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             aliases=aliases,
             store=store,
             openpgp=openpgp,
+            opener=opener,
             examiner=Examiner(
-                openpgp,
-                limits=settings.opening_limits(),
+                opener,
                 policy=settings.triage_policy(),
                 cases=store,
                 secret=key,
             ),
-            answering=Answering(openpgp, store, wording, secret=key, clock=clock),
-            guard=MailGuard(openpgp, wording, aliases.values(), secret=key),
+            answering=Answering(
+                openpgp,
+                store,
+                wording,
+                secret=key,
+                clock=clock,
+                finder=_finder(settings, lookup_tls, store, clock),
+                sources=settings.key_sources(),
+                held=settings.retry.held,
+                mark=settings.conversation.mark,
+            ),
+            guard=MailGuard(openpgp, wording, aliases.values(), secret=key, cases=store),
             submission=submission,
             trackers=trackers,
+            shelters=_shelters(aliases.values(), trackers),
+            guarding=Guarding(
+                trackers, store, clock=clock, afresh=min(AFRESH, settings.retry.maximum)
+            ),
         )
 
 
@@ -142,10 +166,77 @@ def build_openpgp(settings: Settings) -> GnuPG:
     return GnuPG(
         settings.gnupg_home,
         role_keys=_keys(settings.aliases()),
+        own_keys=[
+            person.fingerprint
+            for alias in settings.aliases()
+            for person in alias.members
+            if person.fingerprint
+        ],
+        limits=KeyLimits(**dict(settings.keys)),
         passphrase=settings.find_secret("openpgp.passphrase"),
         binary=chosen.gpg,
         timeout=chosen.timeout.total_seconds(),
         concurrency=chosen.processes,
+    )
+
+
+def build_opener(settings: Settings, openpgp: GnuPG) -> ProcessOpener:
+    """Return the processes that open mails; none is started yet."""
+    limits = settings.opening
+    return ProcessOpener(
+        openpgp,
+        limits=settings.opening_limits(),
+        processes=limits.processes,
+        max_time=limits.max_time,
+        max_memory=limits.max_memory,
+    )
+
+
+def _lookup_tls(settings: Settings) -> ssl.SSLContext | None:
+    """Return the context for look-ups, or None where nobody outside is asked.  Raises ConfigError.
+
+    It believes the system's CAs, and the operator's own beside them.
+    """
+    if not set(ASKED) & set(settings.key_sources()):
+        return None
+    context = ssl.create_default_context()
+    if settings.lookup.ca_file is None:
+        return context
+    try:
+        context.load_verify_locations(settings.lookup.ca_file)
+    except OSError:  # ssl.SSLError is one
+        raise ConfigError(
+            settings.source,
+            "lookup.ca_file",
+            "cannot be read, or holds no certificate",
+            "give the PEM certificate of the CA that signed your own key directory's",
+        ) from None
+    return context
+
+
+def _finder(
+    settings: Settings, tls: ssl.SSLContext | None, store: Store, clock: Clock
+) -> KeyFinder | None:
+    """Return who asks others for certificates, or None where nobody outside is asked."""
+    if tls is None:
+        return None
+    from secbridge.openpgp.discovery import Discovery, KeyServers, Memory
+    from secbridge.openpgp.fetching import Fetcher  # 60 ms, for those who ask somebody
+
+    chosen = settings.lookup
+    fetcher = Fetcher(
+        timeout=chosen.timeout.total_seconds(),
+        max_size=chosen.max_size,
+        tls=tls,
+        proxy=chosen.proxy,
+        private_networks=chosen.private_networks,
+    )
+    return Discovery(
+        fetcher,
+        store,
+        clock=clock,
+        servers=KeyServers(chosen.vks_server, chosen.hkp_server),
+        memory=Memory(chosen.remember, chosen.remember_misses),
     )
 
 
@@ -168,28 +259,46 @@ def _trackers(
     aliases: Sequence[Alias],
     store: Store,
     openpgp: GnuPG,
-    clock: SystemClock,
+    clock: Clock,
 ) -> dict[tuple[str, str], Tracker]:
-    """Return one tracker for each (name, project) that an alias files in."""
-    trackers: dict[tuple[str, str], Tracker] = {}
-    for alias in aliases:
-        place = (alias.tracker, alias.project)
-        if place in trackers:
-            continue
-        neighbours = [other for other in aliases if (other.tracker, other.project) == place]
-        plugin = registry.plugin(settings.tracker_kind(alias.tracker))
+    """Return one tracker for each (name, project) that an alias files in, now or meanwhile."""
+    trackers: dict[Place, Tracker] = {}
+    for name, project in dict.fromkeys(place for alias in aliases for place in _places(alias)):
+        neighbours = [alias for alias in aliases if (name, project) in _places(alias)]
+        plugin = registry.plugin(settings.tracker_kind(name))
+        keys = _keys(neighbours)
+        people = [person for alias in neighbours for person in alias.members]
         context = registry.TrackerContext(
-            name=alias.tracker,
-            secret=partial(settings.tracker_secret, alias.tracker),
+            name=name,
+            secret=partial(settings.tracker_secret, name),
             local_issues=store,
-            sealer=registry.Sealer(openpgp, _keys(neighbours)),
+            sealer=registry.Sealer(openpgp, keys),
             clock=clock,
-            labels=tuple(dict.fromkeys(label for other in neighbours for label in other.labels)),
-            assignees=tuple(dict.fromkeys(who for other in neighbours for who in other.assignees)),
+            labels=tuple(dict.fromkeys(label for alias in neighbours for label in alias.labels)),
+            assignees=tuple(dict.fromkeys(who for alias in neighbours for who in alias.assignees)),
+            team=registry.TeamSealer(
+                openpgp, keys, tuple(one.fingerprint for one in people if one.fingerprint)
+            ),
         )
-        options = settings.tracker_settings(alias.tracker, plugin)
-        trackers[place] = plugin.create(context, options, alias.project)
+        options = settings.tracker_settings(name, plugin)
+        trackers[name, project] = plugin.create(context, options, project)
     return trackers
+
+
+def _places(alias: Alias) -> Sequence[Place]:
+    """Return where an alias files: where it is configured to, and in its fallback."""
+    home = (alias.tracker, alias.project)
+    return (home, (alias.fallback, alias.local_part)) if alias.fallback else (home,)
+
+
+def _shelters(aliases: Iterable[Alias], trackers: Mapping[Place, Tracker]) -> dict[str, Shelter]:
+    """Return the embedded tracker of each alias that has a fallback."""
+    found: dict[str, Shelter] = {}
+    for alias in aliases:
+        tracker = trackers.get((alias.fallback, alias.local_part))
+        if isinstance(tracker, LocalTracker):
+            found[alias.address] = tracker
+    return found
 
 
 def _keys(aliases: Sequence[Alias]) -> tuple[str, ...]:
@@ -260,11 +369,37 @@ def _start_helpers(house: House | None, stopping: asyncio.Event) -> list[asyncio
     """Start what goes on beside the mail: the watchdog's sign of life, and the clock."""
     helpers = [asyncio.create_task(_show_life(stopping))]
     if house is not None:
-        retention = house.settings.daemon.raw_mail_retention
-        clockwork = Clockwork(house.store, clock=house.clock, retention=retention)
+        clockwork = Clockwork(chores(house))
         helpers += [asyncio.create_task(_beside(clockwork.run(stopping)))]
+        helpers += [asyncio.create_task(_beside(_listen_to_teams(house, stopping)))]
         helpers += [asyncio.create_task(_beside(_look_at_keys(house)))]
+        helpers += [asyncio.create_task(_beside(_warm(house)))]
     return helpers
+
+
+def chores(house: House) -> Sequence[Chore]:
+    """Return what is done by the clock: tidying, and looking after trackers and issues."""
+    settings, store = house.settings, house.store
+    tidying = Tidying(store, clock=house.clock, retention=settings.daemon.raw_mail_retention)
+    watching = Watching(store, house.guarding)
+    returning = Returning(
+        house.guarding,
+        house.shelters,
+        LOCAL_TRACKER,
+        places=store,
+        deliveries=store,
+        examiner=house.examiner,
+        aliases=house.aliases,
+        clock=house.clock,
+        mark=settings.conversation.mark,
+    )
+    every = settings.retry.trackers
+    return (
+        Chore("tidying", HOURLY, tidying.tidy),
+        Chore("guarding", every, house.guarding.check_all),
+        Chore("watching", every, watching.look_around),
+        Chore("returning", every, returning.take_all_home),
+    )
 
 
 async def _beside(helper: Awaitable[None]) -> None:
@@ -273,6 +408,19 @@ async def _beside(helper: Awaitable[None]) -> None:
         await helper
     except Exception as error:  # noqa: BLE001 - the last net, as in the worker
         maillog.fault("daemon", type(error).__name__)
+
+
+async def _listen_to_teams(house: House, stopping: asyncio.Event) -> None:
+    """Read what people write in the trackers, and do what they ask."""
+    chosen = house.settings.conversation
+    conversation = Conversation(
+        house.trackers,
+        events=house.store,
+        cases=house.store,
+        changes=KeyChanges(house.store, house.openpgp),
+        mark=chosen.mark,
+    )
+    await conversation.run(stopping, every=chosen.every)
 
 
 async def _show_life(stopping: asyncio.Event) -> None:
@@ -300,6 +448,14 @@ async def _look_at_keys(house: House) -> None:
             if finding.severity is not Severity.OK:
                 alarm = finding.severity is Severity.ERROR
                 maillog.finding(f"role key {fingerprint}", finding.text, alarm=alarm)
+
+
+async def _warm(house: House) -> None:
+    """Start the processes that open mails: the first mail finds them, and a fault is told now."""
+    try:
+        await house.opener.warm()
+    except Deferral as error:
+        maillog.finding("opening", error.code, alarm=True)
 
 
 def _stop_at_signals(stopping: asyncio.Event) -> None:
@@ -387,6 +543,21 @@ def _endpoint(protocol: MailProtocol, place: TcpEndpoint | UnixEndpoint | FdEndp
             assert_never(place)
 
 
+def build_steps(house: House) -> Steps:
+    """Return the steps of a delivery through these rooms."""
+    store, mark = house.store, house.settings.conversation.mark
+    return Steps(
+        deliveries=store,
+        cases=store,
+        examiner=house.examiner,
+        answering=house.answering,
+        aliases=house.aliases,
+        places=store,
+        guarding=house.guarding,
+        filing=Filing(house.guarding, house.shelters, mark=mark),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Loop:
     """A loop of work and how to let its hands finish."""
@@ -398,16 +569,8 @@ class _Loop:
 def _start_work(house: House, stopping: asyncio.Event) -> Sequence[_Loop]:
     """Start the loop that carries deliveries and the loop that sends mail."""
     settings, store = house.settings, house.store
-    steps = Steps(
-        deliveries=store,
-        cases=store,
-        examiner=house.examiner,
-        answering=house.answering,
-        aliases=house.aliases,
-        find_tracker=house.tracker,
-    )
     worker = Worker(
-        steps,
+        build_steps(house),
         store,
         clock=house.clock,
         limits=WorkerLimits(settings.daemon.workers, deaths=settings.retry.quarantine_after),

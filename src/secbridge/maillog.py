@@ -74,6 +74,11 @@ def commented(delivery: str, case: str, took_ms: int) -> None:
     _log.info("case.commented", delivery=delivery, case=case, ms=took_ms)
 
 
+def commanded(case: str, command: str, outcome: str, took_ms: int) -> None:
+    """Tell that a command of the team has its outcome."""
+    _log.info("case.commanded", case=case, command=command, outcome=outcome, ms=took_ms)
+
+
 def set_aside(delivery: str, why: str) -> None:
     """Tell that a mail waits for an operator's look."""
     _log.info("delivery.set_aside", delivery=delivery, why=why)
@@ -82,6 +87,18 @@ def set_aside(delivery: str, why: str) -> None:
 def answered(delivery: str, case: str, kinds: Sequence[str], took_ms: int) -> None:
     """Tell that answers are built and stored."""
     _log.info("case.answered", delivery=delivery, case=case, kinds=list(kinds), ms=took_ms)
+
+
+def held(delivery: str, case: str, why: str, kinds: Sequence[str], took_ms: int) -> None:
+    """Tell that the acknowledgement waits for a key, and which notices leave meanwhile."""
+    _log.warning(
+        "case.answer_held", delivery=delivery, case=case, why=why, kinds=list(kinds), ms=took_ms
+    )
+
+
+def told(delivery: str, case: str, news: str) -> None:
+    """Tell that the issue was told something about a key or an answer."""
+    _log.info("case.told", delivery=delivery, case=case, news=news)
 
 
 def withheld(delivery: str, case: str | None, why: str) -> None:
@@ -115,10 +132,11 @@ def quarantined(delivery: str, why: str) -> None:
     _log.error("delivery.quarantined", delivery=delivery, why=why, alarm=True)
 
 
-def finding(subject: str, text: str, *, alarm: bool) -> None:
+def finding(subject: str, text: str, *, alarm: bool, setting: str = "", mend: str = "") -> None:
     """Tell what ``secbridge check`` would tell of a part of the house, in our own words."""
     write = _log.error if alarm else _log.warning
-    write("check.finding", subject=subject, text=text, alarm=alarm)
+    more = {name: said for name, said in (("setting", setting), ("mend", mend)) if said}
+    write("check.finding", subject=subject, text=text, alarm=alarm, **more)
 
 
 def purged(mails: int) -> None:
@@ -129,6 +147,27 @@ def purged(mails: int) -> None:
 def fault(where: str, kind: str, **facts: str | int) -> None:
     """Tell, with an alarm, of a fault of ours: the class of an exception, never its text."""
     _log.error("fault", where=where, kind=kind, alarm=True, **facts)
+
+
+# ── Processes that open mails ────────────────────────────────────────────────────────────────────
+
+
+def opener_started(*, closed_off: bool, took_ms: int) -> None:
+    """Tell that processes are there; ``closed_off``: the kernel filters their system calls."""
+    write = _log.info if closed_off else _log.warning
+    write("opener.started", closed_off=closed_off, ms=took_ms)
+
+
+def opener_died(  # noqa: PLR0913 - each is a fact
+    why: str, size: int, took_ms: int, *, signal: int, kind: str, alarm: bool
+) -> None:
+    """Tell that a process ended over a mail of this size: by our bounds, a signal, or a fault.
+
+    ``signal`` is 0 and ``kind`` empty where there is none; without a bound of ours as its cause it
+    wants a person (``alarm``).
+    """
+    write = _log.error if alarm else _log.warning
+    write("opener.died", why=why, size=size, ms=took_ms, signal=signal, kind=kind, alarm=alarm)
 
 
 # ── Trackers ─────────────────────────────────────────────────────────────────────────────────────
@@ -156,6 +195,36 @@ def not_confidential(case: str, tracker: str, issue: str, missing: Sequence[str]
     )
 
 
+def project_mended(tracker: str, project: str) -> None:
+    """Tell that a project which was refused can keep a secret again."""
+    _log.info("tracker.project_mended", tracker=tracker, project=project)
+
+
+def filed_in_fallback(case: str, tracker: str, project: str, why: str) -> None:
+    """Tell, with an alarm, that a report is in the embedded tracker since its own is refused."""
+    _log.error(
+        "case.filed_in_fallback", case=case, tracker=tracker, project=project, why=why, alarm=True
+    )
+
+
+def moved_home(case: str, tracker: str, issue: str, took_ms: int) -> None:
+    """Tell that an issue left the embedded tracker for the one of its route."""
+    _log.info("case.moved_home", case=case, tracker=tracker, issue=issue, ms=took_ms)
+
+
+def issue_standing(case: str, tracker: str, issue: str, standing: str, *, alarm: bool) -> None:
+    """Tell that an open issue is exposed or gone, with an alarm, or that it is secret again."""
+    write = _log.error if alarm else _log.info
+    write(
+        "tracker.issue_standing",
+        case=case,
+        tracker=tracker,
+        issue=issue,
+        standing=standing,
+        alarm=alarm,
+    )
+
+
 def interpreted(case: str, tracker: str, issue: str) -> None:
     """Tell, with an alarm, that a tracker shows another text than it was told."""
     _log.error("tracker.interpreted", case=case, tracker=tracker, issue=issue, alarm=True)
@@ -173,6 +242,30 @@ def not_assigned(case: str, tracker: str, issue: str, accounts: Sequence[str]) -
     )
 
 
+def not_as_asked(case: str, tracker: str, issue: str, what: Sequence[str]) -> None:
+    """Tell what of an issue the tracker did not take: its type, severity or due date."""
+    _log.warning(
+        "tracker.not_as_asked", case=case, tracker=tracker, issue=issue, what=list(what)
+    )
+
+
+def out_of_sight(tracker: str, issue: str) -> None:
+    """Tell, with an alarm, that an issue was moved to where our account cannot read it."""
+    _log.error("tracker.out_of_sight", tracker=tracker, issue=issue, alarm=True)
+
+
+def fields_dropped(case: str, tracker: str, issue: str, count: int) -> None:
+    """Tell, with an alarm, that a tracker did not take some fields; the issue names them."""
+    _log.error(
+        "tracker.fields_dropped", case=case, tracker=tracker, issue=issue, count=count, alarm=True
+    )
+
+
+def no_transition(tracker: str, issue: str, wanted: str) -> None:
+    """Tell, with an alarm, that a workflow has no way to close or reopen an issue."""
+    _log.error("tracker.no_transition", tracker=tracker, issue=issue, wanted=wanted, alarm=True)
+
+
 def tracker_failed(
     tracker: str, request: str, code: str, *, kind: str, status: int, request_id: str, mend: str
 ) -> None:
@@ -187,6 +280,11 @@ def tracker_failed(
         request_id=request_id,
         mend=mend,
     )
+
+
+def looked_up(source: str, outcome: str, detail: str, took_ms: int) -> None:
+    """Tell that a key directory was asked, and what came of it; never for whom, nor where."""
+    _log.info("lookup.asked", source=source, outcome=outcome, detail=detail, ms=took_ms)
 
 
 def gpg_failed(code: str, said: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ The pipeline knows these and no adapter.  Every method that can fail for a reaso
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Protocol
@@ -22,11 +23,14 @@ from secbridge.model.issue import (
     IssueChange,
     IssueDraft,
     IssueState,
+    Remark,
+    Standing,
     TrackerEvent,
 )
 from secbridge.model.message import (
     CertificateSource,
     FoundCertificate,
+    Message,
     OpenFailure,
     SignatureFact,
 )
@@ -75,11 +79,11 @@ class Deliveries(Protocol):
     async def claim(self, now: datetime, *, limit: int, lease: timedelta) -> Sequence[Delivery]:
         """Lease up to ``limit`` deliveries that have something to do now, oldest first.
 
-        Due are those in a working state whose lease is free or over, and deferred ones whose wait
-        is over (they come back ``Retried``).  Terminal, quarantined and set-aside ones never come,
-        nor do answered ones while a mail of theirs is queued.  A claim counts as an attempt: it
-        adds one to ``attempts`` in the same commit, so that a mail which kills us while it is
-        opened cannot loop; ``release_leases`` takes it back for what was not begun.
+        Due are those in a working state whose lease is free or over, and deferred and held ones
+        whose wait is over (they come back ``Retried``).  Terminal, quarantined and set-aside ones
+        never come, nor do answered ones while a mail of theirs is queued.  A claim counts as an
+        attempt: it adds one to ``attempts`` in the same commit, so that a mail which kills us while
+        it is opened cannot loop; ``release_leases`` takes it back for what was not begun.
         """
         ...
 
@@ -109,12 +113,13 @@ class Deliveries(Protocol):
         other move sets ``attempts`` to 0 and clears ``attempted_at``, except that ``Deferred`` says
         what it becomes, and ``Retried``, ``Quarantined`` and ``Released`` leave it.
         ``Deferred`` adds one to ``deferrals``; ``Filed``, ``Commented``, ``Answered``,
-        ``Withheld`` set it to 0.  A final
-        ``Finished``/``Deferred``/``Quarantined``/``SetAside`` gives the lease back.  ``Released``
-        makes the recorded verdict's class ``other`` with the added reason ``released-by-operator``,
-        and lets the mail be answered unless more than its being set aside spoke against it.
+        ``Withheld``, ``Held`` set it to 0.  A final
+        ``Finished``/``Deferred``/``Held``/``Quarantined``/``SetAside`` gives the lease back.
+        ``Released`` makes the recorded verdict's class ``other`` with the added reason
+        ``released-by-operator``, and lets the mail be answered unless more than its being set aside
+        spoke against it.
         ``Answered`` hands over to the outbox; when none of its mails waits (all were queued for
-        another delivery), ``Finished`` is part of the same commit.
+        another delivery), ``Finished`` is part of the same commit.  ``Held`` queues its notices.
         Raises IllegalMove, also for a delivery that does not exist; then nothing changed.
         """
         ...
@@ -153,6 +158,10 @@ class Retention(Protocol):
 
     async def purge(self, before: datetime) -> int:
         """Delete the raw bytes of mails that were done before then; return how many mails."""
+        ...
+
+    async def forget_lookups(self) -> int:
+        """Delete the answers of key directories that are not used again; return how many."""
         ...
 
 
@@ -226,8 +235,26 @@ class Cases(Protocol):
         """Set ``must_encrypt`` for good."""
         ...
 
+    async def answers_of(self, case_id: str) -> AbstractSet[str]:
+        """Return the steps for which mails of ours were built, whatever became of them."""
+        ...
+
+    async def telling_since(self, case_id: str) -> datetime | None:
+        """Return when a mail of the case last began to tell its issue of an answer, or None.
+
+        Only attempts without an outcome count, whichever mail's they are.
+        """
+        ...
+
+    async def is_answer_held(self, case_id: str, *, besides: str) -> bool:
+        """Return whether another delivery of the case than ``besides`` holds its answer."""
+        ...
+
     async def bind_key(self, case_id: str, binding: KeyBinding) -> None:
-        """Bind a certificate to the case and its reporter, unless one is bound already."""
+        """Bind a certificate to the case and its reporter, unless one is bound already.
+
+        In the same commit the held answers of the case, and others to the address, become due.
+        """
         ...
 
     async def key_for(self, alias: str, address: str) -> KeyBinding | None:
@@ -235,18 +262,26 @@ class Cases(Protocol):
         ...
 
     async def propose_key(self, change: KeyChange) -> bool:
-        """Record that another certificate came for the case; return whether that is news."""
+        """Record that another certificate came for the case; return whether that is news.
+
+        One that was accepted once and is not bound any more is news again.
+        """
         ...
 
     async def key_changes(self, case_id: str) -> Sequence[KeyChange]:
         """Return the certificates that were proposed for a case, oldest first."""
         ...
 
+    async def waiting_keys(self) -> Sequence[KeyChange]:
+        """Return the certificates of all cases that nobody has accepted yet, oldest first."""
+        ...
+
     async def accept_key(self, case_id: str, fingerprint: str, *, by: str) -> KeyBinding | None:
         """Bind a proposed certificate in place of the bound one, and wake the case's held answers.
 
-        One commit.  Return the binding, or None when this certificate was never proposed there.
-        Accepting twice changes nothing.
+        One commit.  In the reporter's other cases under the alias it takes the old one's place too,
+        and their held answers wake as well.  Return the binding, or None when this certificate was
+        never proposed there.  Accepting twice changes nothing.
         """
         ...
 
@@ -265,11 +300,142 @@ class Cases(Protocol):
         ...
 
 
+# ── Events ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class HeardBefore:
+    """What is known of a command from before: when it was begun last, and whether it is done."""
+
+    attempted_at: datetime | None
+    done: bool
+
+
+class Events(Protocol):
+    """How far each tracker was read, and which commands are done.  Every method commits."""
+
+    async def cursor(self, tracker: str, project: str) -> str | None:
+        """Return how far a project was read, or None when it never was."""
+        ...
+
+    async def move_cursor(self, tracker: str, project: str, cursor: str) -> None:
+        """Record that everything before ``cursor`` has an outcome."""
+        ...
+
+    async def case_of_issue(self, tracker: str, project: str, issue_id: str) -> str | None:
+        """Return the id of the case whose issue this is, or None."""
+        ...
+
+    async def hear(
+        self, tracker: str, project: str, key: str, *, case_id: str, command: str
+    ) -> HeardBefore:
+        """Record that a command is about to be done; return what is known of it from before."""
+        ...
+
+    async def heard(
+        self, tracker: str, project: str, key: str, *, case_id: str, by: str, outcome: str
+    ) -> None:
+        """Record a command's outcome, a code of ours, with its entry in the case's journal."""
+        ...
+
+
+# ── Where issues are ─────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A case whose issue is looked at from time to time; ``standing`` is what was seen last."""
+
+    case: Case
+    standing: Standing | None
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A case whose issue stays in the embedded tracker for now, or has just left it.
+
+    ``begun_at`` is when a move was begun whose outcome nobody recorded.  ``left`` is the number of
+    the issue that the case has left and that is to be closed, or None while it is still there.
+    """
+
+    case: Case
+    begun_at: datetime | None = None
+    left: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectCheck:
+    """How the last check of a project ended.  ``refused_since``: nothing is filed there."""
+
+    tracker: str
+    project: str
+    checked_at: datetime
+    refused_since: datetime | None
+
+
+class Places(Protocol):
+    """Where the issues of cases are, and whether they keep their secret.  Every method commits."""
+
+    async def reroute(self, case_id: str, route: Route) -> bool:
+        """Give a case without an issue another route; return False where that cannot be done.
+
+        It cannot when the case has an issue, or when another case of its mail has that place.
+        """
+        ...
+
+    async def issues_to_look_at(self, *, limit: int) -> Sequence[Watched]:
+        """Return cases with an issue, open ones first, of these the longest not looked at first."""
+        ...
+
+    async def looked(self, case_id: str, standing: Standing, *, state: IssueState | None) -> bool:
+        """Record what a look at an issue saw, and where it is by now; return whether it is news.
+
+        What is news stands in the journal of the case (``case.issue-exposed`` and so on); that a
+        first look finds the secret kept is none.
+        """
+        ...
+
+    async def away_from_home(self, tracker: str) -> Sequence[Leaving]:
+        """Return the cases whose issue is in ``tracker`` though their route leads elsewhere.
+
+        Those that have just left it, and are not settled, are among them.
+        """
+        ...
+
+    async def begin_move(self, case_id: str) -> None:
+        """Record that the effects of a move are about to begin."""
+        ...
+
+    async def undo_begin(self, case_id: str, begun_at: datetime | None) -> None:
+        """Put back when a move was begun: the last try did nothing whose outcome is not known."""
+        ...
+
+    async def move_issue(self, case_id: str, issue: IssueRef) -> None:
+        """Record that the case's issue is another one now, and which one it has left."""
+        ...
+
+    async def settle_move(self, case_id: str) -> None:
+        """Record that nothing is left to do about the issue that a case has left."""
+        ...
+
+    async def mails_of(self, case_id: str) -> Sequence[Delivery]:
+        """Return the deliveries of a case, the one that opened it first."""
+        ...
+
+    async def record_check(self, tracker: str, project: str, *, refused: bool) -> None:
+        """Record how the check of a project ended."""
+        ...
+
+    async def project_checks(self) -> Sequence[ProjectCheck]:
+        """Return how the last check of each project ended."""
+        ...
+
+
 # ── Outbox ───────────────────────────────────────────────────────────────────────────────────────
 
 
 class Outbox(Protocol):
-    """Mails of ours that wait for the relay; rows appear by ``Answered`` (Deliveries.record)."""
+    """Mails of ours that wait for the relay; rows appear by ``Answered`` and ``Held``."""
 
     async def claim_outgoing(
         self, now: datetime, *, limit: int, lease: timedelta
@@ -278,10 +444,11 @@ class Outbox(Protocol):
         ...
 
     async def outgoing_sent(self, outgoing_id: int, status: str) -> bool:
-        """Record that the relay took it; return whether no row of its delivery is open any more.
+        """Record that the relay took it; return whether its delivery is done now.
 
-        When none is, the delivery's ``Finished`` is part of the same commit.  A second outcome of
-        one row changes nothing.
+        When no row of an answered delivery is open any more, its ``Finished`` is part of the same
+        commit; one whose answer is held is not finished by its notices.  A second outcome of one
+        row changes nothing.
         """
         ...
 
@@ -454,10 +621,22 @@ class OpenPGP(Protocol):
         ...
 
 
+class Opener(Protocol):
+    """Makes a Message of a mail."""
+
+    async def open(self, raw: bytes) -> Message:
+        """Return the mail, opened as far as we can: whatever it is like, it is a Message.
+
+        Raises Deferral for faults of ours.
+        """
+        ...
+
+
 class KeyFinder(Protocol):
     """Asks others for a reporter's certificate; that tells them who writes to us.
 
-    Answers are remembered, misses too.  Nothing raises: a place that does not answer has nothing.
+    Answers are remembered, misses too (``Lookups``, whose StoreBusy is the one thing that is
+    raised): a place that does not answer has nothing.
     """
 
     async def find(
@@ -467,6 +646,30 @@ class KeyFinder(Protocol):
 
         HKP is asked by ``fingerprints`` alone: those that signatures of the mail name.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Remembered:
+    """What a place said when it was asked: octets that may be a certificate, or None for a miss."""
+
+    found: bytes | None
+
+    def __repr__(self) -> str:
+        return f"Remembered({'nothing' if self.found is None else len(self.found)})"
+
+
+class Lookups(Protocol):
+    """The memory of a ``KeyFinder``.  All methods raise StoreBusy."""
+
+    async def recall_lookup(self, source: CertificateSource, query: str) -> Remembered | None:
+        """Return what this place said to this question, or None when it is to be asked."""
+        ...
+
+    async def remember_lookup(
+        self, source: CertificateSource, query: str, found: bytes | None, *, until: datetime
+    ) -> None:
+        """Keep an answer, or None for a miss, in place of an earlier one."""
         ...
 
 
@@ -533,6 +736,18 @@ class Tracker(Protocol):
         ...
 
 
+class Shelter(Tracker, Protocol):
+    """A tracker from which an issue can be taken to another one: the embedded one."""
+
+    async def text(self, ref: IssueRef) -> str:
+        """Return what an issue says.  Raises Deferral."""
+        ...
+
+    async def remarks(self, ref: IssueRef) -> Sequence[Remark]:
+        """Return all comments of an issue, by people and by us, oldest first.  Raises Deferral."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class LocalIssue:
     """A row of the embedded tracker.  ``sealed_*`` are OpenPGP messages to the role key."""
@@ -584,6 +799,20 @@ class LocalAttachment:
         return f"LocalAttachment({self.id}, {self.size} bytes)"
 
 
+@dataclass(frozen=True, slots=True)
+class LocalEvent:
+    """A comment (``comment`` is its id) or a change (``by`` a person, or "" for us) of an issue.
+
+    ``number`` counts all that happens in the installation.
+    """
+
+    number: int
+    issue: int
+    at: datetime
+    comment: int | None = None
+    by: str = ""
+
+
 class LocalIssues(Protocol):
     """The tables of the embedded tracker; numbers are unique in the installation, from 1."""
 
@@ -616,8 +845,13 @@ class LocalIssues(Protocol):
         """Replace the body and the attachments in one commit."""
         ...
 
-    async def change_issue(self, number: int, change: IssueChange, now: datetime) -> LocalIssue:
-        """Change labels, people, date or state.  Raises PermanentFault for an unknown issue."""
+    async def change_issue(
+        self, number: int, change: IssueChange, now: datetime, *, by: str = ""
+    ) -> LocalIssue:
+        """Change labels, people, date or state.  Raises PermanentFault for an unknown issue.
+
+        ``by`` is the person who did it, or "" for secbridge itself.
+        """
         ...
 
     async def list_issues(
@@ -638,6 +872,16 @@ class LocalIssues(Protocol):
 
     async def attachments(self, number: int) -> Sequence[LocalAttachment]:
         """Return the attachments of an issue."""
+        ...
+
+    async def last_event(self) -> int:
+        """Return the number of the newest thing that happened, whatever it was; 0 for nothing."""
+        ...
+
+    async def local_events(
+        self, project: str, *, after: int, limit: int
+    ) -> Sequence[LocalEvent]:
+        """Return comments and changes of a project's issues since a number, oldest first."""
         ...
 
 
@@ -678,8 +922,9 @@ class Wording(Protocol):
         case_id: str,
         encrypted: bool,
         code: str | None = None,
+        warnings: Sequence[str] = (),
     ) -> ReplyText:
-        """Return the text, built from a template, a code, the case id and our fingerprint only.
+        """Return the text, built from a template, codes, the case id and our fingerprint only.
 
         The same arguments give the same text, so that the guard can build it again.
         """

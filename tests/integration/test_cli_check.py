@@ -136,3 +136,43 @@ async def test_a_place_that_one_may_not_look_into_is_told_and_no_fault_of_ours(
         assert (done.status, done.text) == (78, "")
         assert "sudo -u secbridge" in done.err
         assert "fault of its own" not in done.err
+
+
+async def test_members_keys_are_looked_at(
+    tmp_path: Path, role_ring: Ring, keys: Keys, empty_ring: Ring
+) -> None:
+    """Missing, lost, weak, expired and short-lived keys are told, each with what to do."""
+    good = empty_ring.make_key("Ann <ann@example.org>")
+    lost = empty_ring.make_key("Bob <bob@example.org>")
+    weak = empty_ring.make_key("Cat <cat@example.org>", algo="rsa1024")
+    old = empty_ring.make_key("Dan <dan@example.org>", expire="1y", at="20200101T000000")
+    brief = empty_ring.make_key("Eve <eve@example.org>", expire="20d")
+    for key in (good, weak, old, brief):
+        role_ring.take(empty_ring.export(key))
+    people = {"ann": good, "bob": lost, "cat": weak, "dan": old, "eve": brief, "fay": ""}
+    tables = [
+        f'[[alias.member]]\naddress = "{name}@example.org"\n'
+        + (f'fingerprint = "{key}"\n' if key else "")
+        for name, key in people.items()
+    ]
+    config = write_config(
+        tmp_path,
+        role_home=role_ring.home,
+        role_key=keys.role_fpr,
+        relay_port=1,
+        alias="".join(tables),
+    )
+    done = await checked(config)
+    found = {one["subject"]: one for one in done.row["findings"] if "member" in one["subject"]}
+    assert done.status == 2
+    assert {
+        "member ann@example.org": ("ok", False),
+        "member bob@example.org": ("error", True),
+        "member cat@example.org": ("error", True),
+        "member dan@example.org": ("error", True),
+        "member eve@example.org": ("warning", True),
+        "member fay@example.org": ("warning", True),
+    } == {who: (one["severity"], bool(one["mend"])) for who, one in found.items()}
+    for who, word in (("bob", "not in the key ring"), ("cat", "too weak"), ("dan", "has expired")):
+        assert word in found[f"member {who}@example.org"]["text"]
+    assert "secbridge key import" in found["member fay@example.org"]["mend"]

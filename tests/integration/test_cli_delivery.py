@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tests.support.stores import (
 )
 
 from secbridge.model.case import IssueRef
-from secbridge.model.delivery import Answered, Deferred, Filed, Quarantined, SetAside
+from secbridge.model.delivery import Answered, Deferred, Filed, Held, Quarantined, SetAside
 from secbridge.store import Store
 
 FINGERPRINT = "0123456789ABCDEF0123456789ABCDEF01234567"
@@ -158,6 +159,30 @@ def test_one_delivery_is_shown_with_its_answers_and_its_journal(
     text = installation.delivery("show", delivery_id).text
     assert delivery_id in text
     assert "acknowledgement" in text
+
+
+def test_a_held_answer_is_listed_and_says_what_unblocks_it(installation: Installation) -> None:
+    """In words: why it waits, until when, and the command that does not wait."""
+
+    async def held(store: Store) -> str:
+        delivery = await routed(store, "report")
+        case = await store.open_case(
+            delivery.id, a_route(), reporter="reporter@example.net", must_encrypt=True
+        )
+        filed = Filed(case.id, IssueRef("local", "security", "1", "1"))
+        until = NOON + timedelta(hours=6)
+        await store.record(delivery.id, filed, Held("key-unusable-expired", until))
+        return delivery.id
+
+    delivery_id = installation.fill(held)
+    (row,) = installation.delivery("list", "--state", "answer-held", "--json").rows
+    assert (row["id"], row["why"]) == (delivery_id, "key-unusable-expired")
+    assert row["resume"] == "filed"
+    text = " ".join(installation.delivery("show", delivery_id).text.split())
+    assert "the reporter's key cannot be used: it has expired" in text
+    assert f"secbridge key import FILE --case {row['case']}" in text
+    installation.delivery("retry", delivery_id)
+    assert installation.delivery("show", delivery_id, "--json").row["state"] == "filed"
 
 
 def test_the_raw_mail_comes_byte_for_byte(installation: Installation) -> None:

@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
 from typing import Any
 
 from secbridge.model.alias import Alias
-from secbridge.model.case import Case, MailClass, Route, Verdict
-from secbridge.model.delivery import Delivery, State
 from secbridge.model.message import (
     Coverage,
     Decryption,
-    Headers,
     Message,
     OpenFailure,
     Protection,
     Signature,
     SignatureVerdict,
 )
+from secbridge.testing.drafts import NOON, a_case, a_delivery, a_message
 
-NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-
-
-def a_message(*, fields: dict[str, str] | None = None, **given: Any) -> Message:
-    """Return a plain mail of a reporter; ``fields`` are its outer header fields."""
-    headers = Headers(
-        message_id="<report-1@example.net>",
-        fields={name.lower(): (value,) for name, value in (fields or {}).items()},
-    )
-    plain = Message(
-        size=1000,
-        protection=Protection.NONE,
-        decryption=Decryption(None),
-        layers=(),
-        signatures=(),
-        headers=headers,
-        subject="Hello",
-        outer_subject="Hello",
-        authors=("reporter@example.net",),
-        author="reporter@example.net",
-        text="Good morning.",
-        outside_encryption="",
-        attachments=(),
-    )
-    return replace(plain, **given)
+__all__ = [
+    "NOON",
+    "a_case",
+    "a_delivery",
+    "a_message",
+    "an_alias",
+    "encrypted",
+    "signed",
+    "undecryptable",
+]
 
 
 def encrypted(**given: Any) -> Message:
@@ -76,41 +58,5 @@ def an_alias(role_key: str = "A" * 40, **given: Any) -> Alias:
         project="security",
         assignees=("alice",),
         name="Example Security",
-    )
-    return replace(plain, **given)
-
-
-def a_case(**given: Any) -> Case:
-    """Return a case of that alias."""
-    route = Route(
-        "security@example.org", "local", "security", ("Security",), ("alice",), date(2026, 11, 27)
-    )
-    plain = Case(
-        id="SB-2026-0001",
-        token="abcdefghijklmnopqrst",
-        marker="9f2c7a52-5c1e-4f0e-9f5f-0c3f3b0a7d11",
-        route=route,
-        reporter="reporter@example.net",
-        must_encrypt=False,
-        opened_at=NOON,
-    )
-    return replace(plain, **given)
-
-
-def a_delivery(verdict: Verdict | None = None, **given: Any) -> Delivery:
-    """Return a delivery whose issue exists, judged a report that may be answered."""
-    plain = Delivery(
-        id="D1",
-        mail_id=1,
-        alias="security@example.org",
-        recipient="security@example.org",
-        token=None,
-        outgoing=None,
-        reverse_path="reporter@example.net",
-        size=1000,
-        received_at=NOON,
-        state=State.FILED,
-        verdict=verdict or Verdict(MailClass.REPORT, ("report.words",), may_reply=True),
-        case_id="SB-2026-0001",
     )
     return replace(plain, **given)

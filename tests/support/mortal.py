@@ -29,6 +29,9 @@ LASTING: list[tuple[type, str]] = [
     (Store, "record"),
     (Store, "open_case"),
     (Store, "bind_key"),
+    (Store, "propose_key"),
+    (Store, "accept_key"),
+    (Store, "wake_held"),
     (Store, "require_encryption"),
     (Store, "create_issue"),
     (Store, "tell_issue"),
@@ -39,6 +42,7 @@ LASTING: list[tuple[type, str]] = [
     (SmtpSubmission, "submit"),
     (Door, "post"),
     (Door, "put"),
+    (Door, "patch"),
 ]
 """The methods after which something is on the disk or out of the house."""
 
@@ -104,7 +108,7 @@ def wrap(owner: type, name: str, fate: Fate) -> None:
 
 def _named(name: str, args: tuple[Any, ...]) -> str:
     """Name a commit by its moves, a submission by its recipient's side."""
-    if name in {"post", "put"}:
+    if name in {"post", "put", "patch"}:
         return f"{name} {args[0]}"
     if name == "record":
         return "record " + "+".join(type(move).__name__ for move in args[1:])

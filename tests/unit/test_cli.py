@@ -53,6 +53,7 @@ def test_the_group_has_the_promised_commands() -> None:
         "run", "listen", "work", "check", "inspect", "demo",
         "delivery list", "delivery show", "delivery raw", "delivery retry", "delivery release",
         "issue list", "issue show", "issue comment", "issue label", "issue close", "issue reopen",
+        "key show", "key check", "key import", "key forget", "key accept",
     }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from secbridge.model.message import (
     Signature,
     SignatureVerdict,
 )
+from secbridge.rules import addresses, commands
 from secbridge.rules.drafting import draft_comment, draft_report, plain, words
 
 
@@ -112,12 +113,57 @@ def test_notes_stand_above_the_report() -> None:
 # ── What to think of the mail ────────────────────────────────────────────────────────────────────
 
 
-def test_class_and_reasons_are_told() -> None:
-    """The team sees which rules spoke."""
-    verdict = Verdict(MailClass.OTHER, ("other.no-sign", "list.none"), may_reply=False)
-    draft = draft_report(a_case(), a_delivery(verdict), a_message())
-    text = plain.issue_text(draft)
-    assert "other.no-sign, list.none" in text
+def test_class_and_reasons_are_told_in_words() -> None:
+    """The team sees what kind of mail it is and which rules spoke, each with its id."""
+    verdict = Verdict(MailClass.REPORT, ("report.words", "thread.token"), may_reply=False)
+    text = plain.issue_text(draft_report(a_case(), a_delivery(verdict), a_message()))
+    assert "Class       report of a weakness\n" in text
+    assert "Because     It speaks of a weakness (report.words)\n" in text
+    assert "Because     It was sent to the address of a case (thread.token)\n" in text
+
+
+def test_a_reason_that_no_table_has_is_told_as_it_is() -> None:
+    """A verdict of an older version, or of an operator's release, loses nothing."""
+    verdict = Verdict(MailClass.OTHER, ("released-by-operator",), may_reply=False)
+    text = plain.issue_text(draft_report(a_case(), a_delivery(verdict), a_message()))
+    assert "Because     released-by-operator\n" in text
+
+
+@pytest.mark.parametrize("mail_class", list(MailClass))
+def test_every_class_has_words(mail_class: MailClass) -> None:
+    """What kind of mail it is, is told in words."""
+    draft = draft_report(a_case(), a_delivery(Verdict(mail_class, (), False)), a_message())
+    rows = dict(row for block in draft.report if isinstance(block, Facts) for row in block.rows)
+    assert words.mail_class(mail_class) == rows["Class"]
+
+
+# ── How to answer ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_commands_are_those_that_there_are() -> None:
+    """Every command that a comment may hold stands there with what it does, under our mark."""
+    draft = draft_report(a_case(), a_delivery(), a_message(), mark="bridge:")
+    rows = dict(row for block in draft.report if isinstance(block, Facts) for row in block.rows)
+    for usage in commands.USAGES.values():
+        assert usage.effect == rows[f"bridge: {usage.form}"]
+
+
+def test_the_address_that_joins_a_mail_to_the_case_is_named() -> None:
+    """Whoever answers by mail needs it, so that the answers come here."""
+    copy = addresses.case_address("security@example.org", a_case().token)
+    assert copy == facts(a_message())["On copy"]
+
+
+def test_the_header_names_neither_token_nor_commands() -> None:
+    """The address of the case is a secret of the team; an unproven issue does not hold it."""
+    header = [plain.render(block) for block in drafted(a_message()).header]
+    assert a_case().token not in "".join(header)
+
+
+def test_only_an_encrypted_thread_asks_to_encrypt() -> None:
+    """Once a mail of the thread came encrypted, the team is told that theirs has to be, too."""
+    assert "must encrypt, too" in text_of(encrypted(), must_encrypt=True)
+    assert "must encrypt, too" not in text_of(a_message(), must_encrypt=False)
 
 
 @pytest.mark.parametrize("protection", list(Protection))

@@ -9,54 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from tests.support.fake_gitlab_text import alive, extract
+from tests.support.payloads import MARKER, PAYLOADS
 
 from secbridge.model.issue import CommentDraft, Facts, Heading, IssueDraft, Paragraph, Untrusted
 from secbridge.rules.drafting import markdown
 from secbridge.rules.drafting.untrusted import visible
 
-MARKER = "9f2c7a52-5c1e-4f0e-9f5f-0c3f3b0a7d11"
 LIMIT = 1_048_576
-
-PAYLOADS = {
-    "a quick action": "/close",
-    "a quick action after text": "Hello\n\n/confidential\n/add_email a@evil.example\n",
-    "quick actions after CR": "Hello\r/close\r\n/label ~public",
-    "quick actions after other line ends": "a\u2028/close\u2029/close\x0b/close\x0c/close\x85/a",
-    "a closing fence": "```\n/close\n```\n@all",
-    "a longer closing fence": "`````````\n/close",
-    "a tilde fence": "~~~\n/close\n~~~",
-    "fences within fences": "````\n```\n``\n`\n/close\n```\n````",
-    "an indented closing fence": "   ```\n/close",
-    "a diagram": "```mermaid\ngraph TD; A-->B\n```",
-    "mentions": "@all @alex group/project#1 !5 &3 ~label %milestone $snippet GH-1",
-    "closing words": "Fixes #1, closes group/project#2",
-    "a commit": "0123456789012345678901234567890123456789",
-    "an image": "![x](https://evil.example/beacon.png) <img src=https://evil.example/b>",
-    "a link": "[login](https://evil.example) <https://evil.example> https://evil.example",
-    "a reference definition": "[1]: https://evil.example\n\n[1]",
-    "HTML": "<script>alert(1)</script>\n<iframe src=//evil.example></iframe>\n</details>",
-    "the end of a fold": "</details>\n\n/close",
-    "the end of a comment": "-->\n/close\n<!--",
-    "an open comment": "<!-- everything after this is hidden",
-    "our own marker": f"<!-- secbridge:report={MARKER} -->\n<!-- secbridge:told -->",
-    "quotes": "> /close\n>>> \n/close\n>>>",
-    "lists and tasks": "- [ ] /close\n1. /close\n* * *",
-    "a table": "| a |\n|---|\n| @all |",
-    "a heading": "# /close\nText\n===\n",
-    "front matter": "---\ntitle: /close\n---",
-    "a table of contents": "[[_TOC_]]\n::include{file=/etc/passwd}",
-    "mathematics": "$$\n/close\n$$\n$`x`$",
-    "an indented block": "    /close\n\t/close",
-    "turned writing": "\u202e/close\u202c \u2066/close\u2069",
-    "hidden words": "zero\u200bwidth \U000e0041\U000e0042",
-    "controls": "\x00\x07\x1b[2J\x9b2J\x7f",
-    "lone surrogates": "\ud800\udfff",
-    "nothing": "",
-    "blank lines": "\n\n\n",
-    "backticks at the end": "x`",
-    "a very long line": "/close " * 20_000,
-    "a wall of backticks": "`" * 5000 + "\n/close",
-}
 
 
 def draft(*report: Untrusted | Paragraph | Facts | Heading) -> IssueDraft:
@@ -74,14 +33,17 @@ def told(*report: Untrusted | Paragraph | Facts | Heading, limit: int = LIMIT) -
 
 
 def fences(text: str) -> list[tuple[str, str]]:
-    """Return (info string, content without our blank) of every fence, as CommonMark parses it."""
+    """Return (info string, content without our blanks) of every fence, as CommonMark parses it."""
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    found = [token for token in tokens if token.type == "fence"]
-    assert all(line.startswith(" ") for token in found for line in token.content.splitlines())
-    return [
-        (token.info, "\n".join(line[1:] for line in token.content.split("\n")[:-1]))
-        for token in found
-    ]
+    return [(token.info, unindented(token.content)) for token in tokens if token.type == "fence"]
+
+
+def unindented(content: str) -> str:
+    """Return what a fence holds without the blanks before its lines, of which each has as many."""
+    lines = content.split("\n")[:-1]
+    blanks = 4 if any("`" * 200 in line for line in lines) else 1
+    assert [line for line in lines if not line.startswith(" " * blanks)] == []
+    return "\n".join(line[blanks:] for line in lines)
 
 
 # ── Nothing acts ─────────────────────────────────────────────────────────────────────────────────

@@ -152,6 +152,17 @@ def test_only_new_cases_are_acknowledged(mail_class: MailClass, code: str | None
     assert code == refusal(a_message(), mail_class=mail_class)
 
 
+def test_a_follow_up_in_a_thread_that_was_never_acknowledged_may_be() -> None:
+    """Only a person's follow-up: a bounce or an automatic reply is never answered."""
+    for mail_class in MailClass:
+        question = Question(a_message(), "r@example.net", mail_class, ALIASES, awaited=True)
+        may = {MailClass.FOLLOW_UP, MailClass.REPORT, MailClass.OTHER, MailClass.UNDECRYPTABLE}
+        assert (reply_refusal(question) is None) == (mail_class in may)
+    listed = a_message(fields={"List-Id": "<x>"})
+    question = Question(listed, "r@example.net", MailClass.FOLLOW_UP, ALIASES, awaited=True)
+    assert reply_refusal(question) == "list"
+
+
 def test_the_first_code_of_the_table_counts() -> None:
     """So the reason in the journal is the same for the same mail, always."""
     message = a_message(fields={"List-Id": "<x>", "Precedence": "bulk"}, author=None)

@@ -22,7 +22,8 @@ def run(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["secbridge", "secbridge.trackers.registry", "secbridge.trackers.gitlab"]
+    "module",
+    ["secbridge", *(f"secbridge.trackers.{name}" for name in ("registry", "gitlab", "github"))],
 )
 def test_importing_secbridge_imports_no_client_library(module: str) -> None:
     """A daemon with the embedded tracker does not pay for GitLab's."""
@@ -49,7 +50,7 @@ def test_the_built_in_trackers_are_plugins() -> None:
 
 def test_an_unknown_kind_names_those_that_there_are() -> None:
     """A typo in ``kind`` shows what one could have meant."""
-    with pytest.raises(registry.UnknownTracker, match="gitlab, local"):
+    with pytest.raises(registry.UnknownTracker, match="github, gitlab, jira, local"):
         registry.plugin("gitlob")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,12 +27,13 @@ from secbridge.openpgp.keyring import Keyring
 from secbridge.openpgp.making import Maker
 from secbridge.openpgp.opening import Opener
 from secbridge.openpgp.process import Job, WorkCancelledError
-from secbridge.openpgp.ring import judge
+from secbridge.openpgp.strength import KeyLimits
 from secbridge.ports import CannotOpen, Certificate, Decrypted, DetachedSignature, Verified
 
 T = TypeVar("T")
 
 _SEAL_OVERHEAD = 64 * 1024
+_LIMITS = KeyLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,9 @@ class GnuPG:
 
     ``home`` must exist, be ours and closed to others, and have a short path (the agent's socket
     lives in it).  ``role_keys`` are primary fingerprints; none means every key in the ring with a
-    secret part.  ``timeout`` in seconds for one run of gpg.  ``concurrency`` is how many run at
-    once.  The constructor does nothing; what is wrong is told by the first call, as a Deferral.
+    secret part.  ``own_keys`` are those of the members; ``limits`` says how strong keys must be.
+    ``timeout`` in seconds for one run of gpg.  ``concurrency`` is how many run at once.  The
+    constructor does nothing; what is wrong is told by the first call, as a Deferral.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class GnuPG:
         home: Path,
         *,
         role_keys: Sequence[str] = (),
+        own_keys: Sequence[str] = (),
+        limits: KeyLimits = _LIMITS,
         binary: str = "gpg",
         timeout: float = 60.0,
         passphrase: Secret | None = None,
@@ -67,6 +70,8 @@ class GnuPG:
     ) -> None:
         self._home = home
         self._role_keys = tuple(role_keys)
+        self._own_keys = tuple(own_keys)
+        self._limits = limits
         self._binary = binary
         self._timeout = timeout
         self._passphrase = passphrase
@@ -128,7 +133,7 @@ class GnuPG:
         """Return the certificates with this address as a valid user ID, usable ones first."""
 
         def found(rooms: _Rooms) -> Sequence[Certificate]:
-            judged = [judge(one, time.time()) for one in rooms.keyring.named(address)]
+            judged = [rooms.keyring.judge(one) for one in rooms.keyring.named(address)]
             return tuple(sorted(judged, key=lambda one: one.problem is not None))
 
         return await self._recall(found)
@@ -187,6 +192,8 @@ class GnuPG:
 
     def _open(self) -> _Rooms:
         gpg = HardenedGPG(self._home, self._binary, self._timeout, self._passphrase)
-        keyring = Keyring(gpg, self._home, self._role_keys)
+        keyring = Keyring(
+            gpg, self._home, self._role_keys, own_keys=self._own_keys, limits=self._limits
+        )
         opener, maker = Opener(gpg, keyring), Maker(gpg, keyring)
         return _Rooms(keyring, opener, maker, Checkup(self._home, keyring, opener, maker))

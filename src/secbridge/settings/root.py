@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from secbridge.errors import ConfigError
 from secbridge.model.alias import Alias
+from secbridge.model.message import CertificateSource
 from secbridge.model.part import OpeningLimits
 from secbridge.model.plaintext import Secret
 from secbridge.rules.triage import TriagePolicy, header_fields
@@ -19,9 +20,11 @@ from secbridge.settings.credentials import credential_path, is_there, read_secre
 from secbridge.settings.tables import (
     LOCAL_TRACKER,
     AliasSettings,
+    ConversationSettings,
     DaemonSettings,
     IntakeSettings,
     KeyLimitSettings,
+    KeySource,
     LookupSettings,
     OpeningSettings,
     OpenPGPSettings,
@@ -64,6 +67,7 @@ class Settings(BaseSettings):
     triage: TriageSettings = Field(default_factory=TriageSettings)
     submission: SubmissionSettings = Field(default_factory=SubmissionSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
+    conversation: ConversationSettings = Field(default_factory=ConversationSettings)
     trackers: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="Trackers by name, one [trackers.NAME] table each; local is always there.",
@@ -98,8 +102,13 @@ class Settings(BaseSettings):
                     f"alias.{position}.tracker",
                     "names a tracker that has no [trackers.NAME] table",
                 )
-            if not alias.project and self.tracker_kind(alias.tracker) != LOCAL_TRACKER:
+            is_local = self.tracker_kind(alias.tracker) == LOCAL_TRACKER
+            if not alias.project and not is_local:
                 raise MisplacedError(f"alias.{position}.project", "is missing")
+            if alias.fallback and is_local:
+                raise MisplacedError(
+                    f"alias.{position}.fallback", "is where the alias files anyway"
+                )
         if self.intake.postmaster is not None and self.intake.postmaster not in seen:
             raise MisplacedError("intake.postmaster", "is not the address of an alias")
         return self
@@ -131,6 +140,22 @@ class Settings(BaseSettings):
         for name in ("processes", "max_time", "max_memory"):  # of the process, not of one mail
             del chosen[name]
         return OpeningLimits(**chosen, more_fields=header_fields(self.triage_policy()))
+
+    def key_sources(self) -> tuple[CertificateSource, ...]:
+        """Return where a reporter's certificate is looked for, after the bound one, in order.
+
+        A keyserver without a name is left out, and with ``network`` off all that is outside.
+        """
+        chosen = self.lookup
+        off = {
+            KeySource.BOUND: True,  # no place among others: it is always asked, and first
+            KeySource.WKD: not chosen.network,
+            KeySource.VKS: not (chosen.network and chosen.vks_server),
+            KeySource.HKP: not (chosen.network and chosen.hkp_server),
+        }
+        return tuple(
+            CertificateSource(source.value) for source in chosen.sources if not off.get(source)
+        )
 
     def tracker_kind(self, name: str) -> str:
         """Return the kind of a tracker: the name of its plugin."""

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from secbridge.model.alias import Alias, Member
 from secbridge.settings.written import (
@@ -21,10 +21,12 @@ from secbridge.settings.written import (
     Duration,
     FilePath,
     Fingerprint,
+    KeyServer,
     Listener,
     Network,
     Port,
     Size,
+    SocksProxy,
     TcpEndpoint,
     UnixEndpoint,
     is_loopback,
@@ -275,26 +277,26 @@ class LookupSettings(Section):
             KeySource.VKS,
             KeySource.HKP,
         ),
-        description="The places in their order; leave one out to switch it off.",
+        description="The places in their order, bound first; leave another out to switch it off.",
     )
     network: bool = Field(
         default=True, description="The off switch: false asks nobody outside (WKD, VKS, HKP)."
     )
-    vks_server: str | None = Field(
+    vks_server: KeyServer | None = Field(
         default=None, description="A keyserver that is asked by address, such as keys.openpgp.org."
     )
-    hkp_server: str | None = Field(
+    hkp_server: KeyServer | None = Field(
         default=None, description="A keyserver that is asked by fingerprint, over HTTPS."
     )
-    proxy: str | None = Field(
-        default=None, description="A SOCKS proxy for all of it, such as socks5h://127.0.0.1:9050."
+    proxy: SocksProxy | None = Field(
+        default=None, description="A SOCKS5 proxy for all of it, which resolves the names, too."
     )
     timeout: Duration = Field(
-        default=timedelta(seconds=10), description="How long one place may take to answer."
+        default=timedelta(seconds=10), description="How long one server may take to answer."
     )
     max_size: Size = Field(default=256 << 10, description="The largest answer that is read.")
     ca_file: FilePath | None = Field(
-        default=None, description="The CA of servers of your own; the system's are used else."
+        default=None, description="The CA of servers of your own, beside those of the system."
     )
     private_networks: bool = Field(
         default=False,
@@ -306,6 +308,17 @@ class LookupSettings(Section):
     remember_misses: Duration = Field(
         default=timedelta(hours=6), description="How long a miss is not asked again."
     )
+
+    @field_validator("sources")
+    @classmethod
+    def _bound_is_first(cls, sources: tuple[KeySource, ...]) -> tuple[KeySource, ...]:
+        if sources[:1] != (KeySource.BOUND,):
+            raise ValueError(
+                'must begin with "bound": a key that was bound is never passed over in silence'
+            )
+        if len(set(sources)) < len(sources):
+            raise ValueError("names a place for the second time")
+        return sources
 
 
 class OpeningSettings(Section):
@@ -349,6 +362,12 @@ class OpeningSettings(Section):
     max_memory: Size = Field(
         default=512 << 20, description="Memory that the process which opens a mail may take."
     )
+
+    @model_validator(mode="after")
+    def _process_lives(self) -> Self:
+        if self.max_memory < 64 << 20:
+            raise ValueError("max_memory must be at least 64 MiB")
+        return self
 
 
 class TriageSettings(Section):
@@ -414,10 +433,6 @@ class RetrySettings(Section):
         default=timedelta(hours=1),
         description="How often it is seen whether projects and open issues still keep a secret.",
     )
-    events: Duration = Field(
-        default=timedelta(minutes=1),
-        description="How often a tracker is asked what people wrote there.",
-    )
 
     first: Duration = Field(
         default=timedelta(seconds=30), description="The wait after the first deferral."
@@ -427,6 +442,20 @@ class RetrySettings(Section):
     )
     quarantine_after: Count = Field(
         default=3, description="Deaths of a worker over one delivery after which a human must look."
+    )
+
+
+class ConversationSettings(Section):
+    """What the team says to us in its tracker."""
+
+    every: Duration = Field(
+        default=timedelta(minutes=1),
+        description="How often each project is asked what people wrote there.",
+    )
+    mark: str = Field(
+        default="sb:",
+        pattern=r"^[a-z][a-z0-9-]{0,15}:$",
+        description="What the first line of a comment begins with when it is a command for us.",
     )
 
 

@@ -106,6 +106,33 @@ def parse_endpoint(value: object) -> Endpoint:
     return TcpEndpoint(match[1] or match[2], int(match[3]))
 
 
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = rf"{_LABEL}(?:\.{_LABEL})*"
+_KEY_SERVER = re.compile(rf"(?:https://)?({_HOST})(?::(\d{{1,5}}))?/?", re.ASCII)
+_SOCKS_PROXY = re.compile(rf"socks5h?://(?:{_HOST}|\[[0-9A-Fa-f:.]+\]):(\d{{1,5}})/?", re.ASCII)
+
+
+def _key_server(value: object) -> str:
+    match = _KEY_SERVER.fullmatch(str(value))
+    if match is None or not _is_port(match[2] or "443"):
+        raise ValueError('must be a host name such as "keys.openpgp.org", or "https://HOST:PORT"')
+    port = f":{match[2]}" if match[2] else ""
+    return f"https://{match[1].lower()}{port}"
+
+
+def _socks_proxy(value: object) -> str:
+    match = _SOCKS_PROXY.fullmatch(str(value))
+    if match is None or not _is_port(match[1]):
+        raise ValueError(
+            'must be a SOCKS5 proxy without a login, such as "socks5h://127.0.0.1:9050"'
+        )
+    return str(value)
+
+
+def _is_port(digits: str) -> bool:
+    return 0 < int(digits) <= 65535  # the largest port there is
+
+
 def _network(value: object) -> IPv4Network | IPv6Network:
     if isinstance(value, IPv4Network | IPv6Network):
         return value
@@ -176,6 +203,12 @@ Listener = Annotated[TcpEndpoint | UnixEndpoint | FdEndpoint, PlainValidator(par
 
 Fingerprint = Annotated[str, BeforeValidator(_fingerprint)]
 """A full v4 fingerprint; blanks between the digits are allowed when written."""
+
+KeyServer = Annotated[str, BeforeValidator(_key_server)]
+"""A keyserver as ``https://HOST[:PORT]``; a bare host name may be written."""
+
+SocksProxy = Annotated[str, BeforeValidator(_socks_proxy)]
+"""The URL of a SOCKS5 proxy, which resolves names whether ``socks5`` or ``socks5h`` is written."""
 
 Address = Annotated[str, BeforeValidator(_address)]
 """An addr-spec; its domain is lower-cased."""

@@ -1,0 +1,122 @@
+"""What does a hostile reporter gain with keys?  Nothing of another's, and no say in who gets what.
+
+Each test plays an attack the whole way, with the real gpg, store, tracker, guard and relay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.support.keys import REPORTER, Keys, Ring, fresh_ring
+from tests.support.stealing import keys_of, thief
+from tests.support.office import HELD, Office, an_office, letter
+
+from secbridge.model.delivery import State
+
+CANARY = "Zinnobergimpel"
+A_MINUTE = timedelta(minutes=1)
+MALLORY = "mallory@example.com"
+
+
+@pytest.fixture
+async def office(keys: Keys, role_ring: Ring, tmp_path: Path) -> AsyncIterator[Office]:
+    """Return an office that knows no reporter."""
+    async with an_office(keys, role_ring, tmp_path) as rooms:
+        yield rooms
+
+
+@pytest.fixture
+def evil(keys: Keys) -> Iterator[tuple[Ring, str]]:
+    """Return an attacker's ring, with a key of his own that names the reporter's address."""
+    with fresh_ring() as ring:
+        ring.take(keys.role_cert)
+        yield ring, ring.make_key(f"Rita <{REPORTER}>")
+
+
+async def known_reporter(office: Office, keys: Keys) -> str:
+    """Let the reporter open a case with his key, and be acknowledged; return the delivery."""
+    first = await office.receive(letter(keys, CANARY, attach=[keys.reporter_cert]))
+    assert (await office.delivery(first)).state is State.DONE
+    await office.pass_time(A_MINUTE)
+    return first
+
+
+# ── Names that are almost the reporter's ─────────────────────────────────────────────────────────
+
+
+async def test_capital_letters_are_no_way_around_the_bound_key(
+    office: Office, keys: Keys, evil: tuple[Ring, str]
+) -> None:
+    """An address in other letters is the same mailbox: another key for it is a question, too."""
+    await known_reporter(office, keys)
+    ring, forged = evil
+    for number, author in enumerate(("Reporter@example.net", "reporter@EXAMPLE.net")):
+        mail = letter(keys, CANARY, author=author, name=f"m{number}", attach=[ring.export(forged)])
+        second = await office.receive(mail, sender=author)
+        held = await office.delivery(second)
+        assert (held.state, held.why) == (State.HELD, "key-changed")
+    assert len(office.relay.taken) == 2
+
+
+async def test_a_key_that_the_team_did_not_accept_is_never_found_in_our_ring(
+    office: Office, keys: Keys, evil: tuple[Ring, str]
+) -> None:
+    """The question said that nothing is sent to it; that holds for the reporter's next case, too."""
+    await known_reporter(office, keys)
+    ring, forged = evil
+    await office.receive(letter(keys, CANARY, name="two", attach=[ring.export(forged)]))
+    await office.store.forget_key(keys.reporter_fpr, by="bob")
+    await office.house.openpgp.forget_certificate(keys.reporter_fpr)
+    await office.pass_time(A_MINUTE)
+    third = await office.receive(letter(keys, CANARY, name="three"))
+    assert (await office.delivery(third)).state is State.HELD
+    bound = (await office.case(third)).key
+    assert bound is None
+    assert len(office.sent()) == 1
+
+
+# ── Our own subkey in somebody else's certificate ────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("victim", ["role-subkey", "role-primary"])
+async def test_a_certificate_that_claims_our_own_keys_changes_nothing(
+    office: Office, keys: Keys, victim: str
+) -> None:
+    stolen = keys_of(keys.role_cert)[0 if victim == "role-primary" else 1]
+    mail = letter(keys, CANARY, author=MALLORY, attach=[thief(f"M <{MALLORY}>", stolen)])
+    await office.receive(mail, sender=MALLORY)
+    second = await office.receive(letter(keys, CANARY, name="good", attach=[keys.reporter_cert]))
+    print(await office.delivery(second))
+    print(office.house.ring.fingerprints())
+    third = await office.receive(letter(keys, CANARY, name="good3"))
+    assert (await office.delivery(second)).state is State.DONE
+    assert (await office.delivery(third)).state is State.DONE
+    assert [f.severity for f in await office.house.openpgp.check(keys.role_fpr)] == 0
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("expires", [None, 60])
+async def test_a_certificate_that_claims_a_reporters_keys(
+    office: Office, keys: Keys, which: int, before: bool, expires
+) -> None:
+    stolen = keys_of(keys.reporter_cert)[which]
+    cert = thief(f"M <{MALLORY}>", stolen, expires_after=expires, flags=12 if which else 2)
+    mail = letter(keys, CANARY, author=MALLORY, attach=[cert])
+    if before:
+        await office.receive(mail, sender=MALLORY)
+    first = await office.receive(letter(keys, CANARY, name="good", attach=[keys.reporter_cert],
+        sign=(keys.reporter, keys.reporter_fpr)))
+    if not before:
+        await office.receive(mail, sender=MALLORY)
+    second = await office.receive(letter(keys, CANARY, name="good2",
+        sign=(keys.reporter, keys.reporter_fpr)))
+    print(office.house.ring.fingerprints())
+    print([line for line in (await office.report(second)).split("\n") if "Protec" in line or "ign" in line])
+    assert (await office.delivery(first)).state is State.DONE
+    assert (await office.delivery(second)).state is State.DONE
+    assert "a good signature" in await office.report(second)
+    assert len(office.sent()) == 2
