@@ -19,13 +19,13 @@ from time import perf_counter
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import accepting, endtoend, opening, sizes
+from bench import accepting, endtoend, opening, sizes, tracking
 from bench.result import Section, as_json, table
 from bench.scene import CORES, GPG, Scene, a_scene
 from bench.wire import BenchError
 from secbridge import logs
 
-PARTS = ("end-to-end", "opening", "accepts", "size")
+PARTS = ("end-to-end", "opening", "tracking", "accepts", "size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,8 @@ async def _measure(
         sections.append(await endtoend.measure(scene, step=step, **counts))
     if "opening" in parts:
         sections.append(await opening.measure(scene, mails=extent.singles, step=step))
+    if "tracking" in parts:
+        sections.append(await tracking.measure(issues=extent.singles, step=step))
     if "accepts" in parts:
         sections.append(
             await accepting.measure(scene, mails=extent.accepts, rounds=extent.rounds, step=step)

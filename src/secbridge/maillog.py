@@ -254,13 +254,6 @@ def out_of_sight(tracker: str, issue: str) -> None:
     _log.error("tracker.out_of_sight", tracker=tracker, issue=issue, alarm=True)
 
 
-def fields_dropped(case: str, tracker: str, issue: str, count: int) -> None:
-    """Tell, with an alarm, that a tracker did not take some fields; the issue names them."""
-    _log.error(
-        "tracker.fields_dropped", case=case, tracker=tracker, issue=issue, count=count, alarm=True
-    )
-
-
 def no_transition(tracker: str, issue: str, wanted: str) -> None:
     """Tell, with an alarm, that a workflow has no way to close or reopen an issue."""
     _log.error("tracker.no_transition", tracker=tracker, issue=issue, wanted=wanted, alarm=True)

@@ -258,7 +258,10 @@ class Cases(Protocol):
         ...
 
     async def key_for(self, alias: str, address: str) -> KeyBinding | None:
-        """Return the newest binding of this address under this alias, or None."""
+        """Return the newest binding of this address under this alias, or None.
+
+        The case of its letters does not tell addresses apart (``rules.structure.same_address``).
+        """
         ...
 
     async def propose_key(self, change: KeyChange) -> bool:
@@ -272,8 +275,11 @@ class Cases(Protocol):
         """Return the certificates that were proposed for a case, oldest first."""
         ...
 
-    async def waiting_keys(self) -> Sequence[KeyChange]:
-        """Return the certificates of all cases that nobody has accepted yet, oldest first."""
+    async def waiting_keys(self, *, address: str | None = None) -> Sequence[KeyChange]:
+        """Return the certificates that nobody has accepted yet, oldest first.
+
+        Those of all cases and aliases, or those that came for one address.
+        """
         ...
 
     async def accept_key(self, case_id: str, fingerprint: str, *, by: str) -> KeyBinding | None:

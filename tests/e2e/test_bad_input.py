@@ -35,7 +35,7 @@ SCHEMA = json.loads(
 )
 pytestmark = pytest.mark.timeout(300)  # the first test does all the work
 
-ENDED = {"done", "set-aside"}
+ENDED = {"done", "answer-held", "set-aside"}
 """Where a mail may end when all is well on our side."""
 
 ACCEPTED = re.compile(r"2\.0\.0 Ok: accepted as (\S+)")

@@ -15,7 +15,7 @@ from tests.support.reports import encrypted_report, plain_report, report_of
 from tests.support.running import RunningDaemon, write_config
 from tests.support.village import wait_until
 
-SETTLED = {"done", "answered", "set-aside", "quarantined"}
+SETTLED = {"done", "answered", "answer-held", "set-aside", "quarantined"}
 
 
 def the_mails(keys: Keys) -> dict[str, tuple[str, bytes]]:

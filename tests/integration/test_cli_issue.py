@@ -236,7 +236,9 @@ def test_an_export_is_what_the_schema_says(office: Office, tmp_path: Path) -> No
     """Issue, comments and files, opened, for their owner alone; a file for each."""
     office.issue("comment", "1", "Reproduced.")
     folder = tmp_path / "out"
-    office.issue("export", "1", "--output", str(folder))
+    written = office.issue("export", "1", "--output", str(folder), "--json").rows
+    files = {str(path) for path in folder.rglob("*") if path.is_file()}
+    assert files == {one["path"] for one in written}
     row = json.loads((folder / "issue-1.json").read_text())
     schema = json.loads((ROOT / "docs" / "issue-export.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(row)

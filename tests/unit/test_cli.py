@@ -51,8 +51,9 @@ def test_the_group_has_the_promised_commands() -> None:
     """The names that documentation, scripts and units use."""
     assert {name for name, _ in commands()} == {
         "run", "listen", "work", "check", "inspect", "demo",
-        "delivery list", "delivery show", "delivery raw", "delivery retry", "delivery release",
-        "issue list", "issue show", "issue comment", "issue label", "issue close", "issue reopen",
+        "delivery list", "delivery show", "delivery raw", "delivery files", "delivery retry",
+        "delivery release", "issue list", "issue show", "issue export", "issue comment",
+        "issue assign", "issue label", "issue due", "issue close", "issue reopen",
         "key show", "key check", "key import", "key forget", "key accept",
     }  # fmt: skip
 

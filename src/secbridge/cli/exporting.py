@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from secbridge.cli.common import console, moment, write_private
+from secbridge.cli.common import console, moment, print_json, write_private
 from secbridge.cli.issue import no_issue, opened_row
 from secbridge.cli.rooms import Desk, open_desk
 from secbridge.rules.drafting import markdown
@@ -26,7 +27,19 @@ FORMAT = "secbridge-issue/1"
 """What the JSON says of itself; it changes when a reader would have to."""
 
 
-async def export(settings: Settings, number: int | None, form: str, output: Path | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How issues are written: as ``json`` or ``markdown``, into a folder or to standard output.
+
+    ``as_json``: what is printed is for machines, too.
+    """
+
+    form: str
+    output: Path | None
+    as_json: bool = False
+
+
+async def export(settings: Settings, number: int | None, way: Way) -> None:
     """Write one issue, or all of them (None).  Raises CommandFailed and Deferral."""
     async with open_desk(settings, to_write=False) as desk:
         numbers = [number]
@@ -36,24 +49,38 @@ async def export(settings: Settings, number: int | None, form: str, output: Path
             opened = await open_issue(desk.issues, desk.opener, wanted or 0)
             if opened is None:
                 raise no_issue(wanted or 0)
-            await _export(desk, opened, form, output)
+            if way.output is None:
+                _show(opened, way)
+            else:
+                await _export(desk, opened, way, way.output)
 
 
-async def _export(desk: Desk, opened: OpenedIssue, form: str, output: Path | None) -> None:
-    if output is None:
-        text = _written(opened, form, folder=None)
-        sys.stdout.write(text)
-        sys.stdout.flush()
+def _show(opened: OpenedIssue, way: Way) -> None:
+    """Write an issue to standard output."""
+    text = _written(opened, way.form, folder=None)
+    if way.as_json and way.form != "json":
+        print_json({"number": opened.issue.number, "markdown": text})
         return
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+async def _export(desk: Desk, opened: OpenedIssue, way: Way, output: Path) -> None:
+    """Write an issue and its attachments into a folder."""
     name = f"issue-{opened.issue.number}"
-    path = output / f"{name}.{'json' if form == 'json' else 'md'}"
-    text = _written(opened, form, folder=name)
-    console().print(f"written: {await asyncio.to_thread(write_private, path, text.encode())}")
+    path = output / f"{name}.{'json' if way.form == 'json' else 'md'}"
+    await _write(path, _written(opened, way.form, folder=name).encode(), way)
     for attachment in opened.attachments:
         plaintext = await open_attachment(desk.opener, attachment)
-        file = output / name / Path(attachment.name).name
-        await asyncio.to_thread(write_private, file, plaintext.content)
-        console().print(f"written: {file}")
+        await _write(output / name / Path(attachment.name).name, plaintext.content, way)
+
+
+async def _write(path: Path, content: bytes, way: Way) -> None:
+    await asyncio.to_thread(write_private, path, content)
+    if way.as_json:
+        print_json({"path": str(path), "size": len(content)})
+    else:
+        console().print(f"written: {path}")
 
 
 def _written(opened: OpenedIssue, form: str, *, folder: str | None) -> str:

@@ -303,10 +303,12 @@ def export(
         typer.Option(metavar="DIR", help="Write a file for each issue, and its attachments."),
     ] = None,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write issues out, opened, with comments; with --output also the attachments.
 
     Without --output they go to standard output, one JSON object a line, without attachments.
+    With it, what is printed is which files were written (--json: one JSON object for each).
     What is written is no longer sealed: choose a folder that nobody else can read.
 
     Example: secbridge issue export --all --format markdown --output /run/user/1000/issues
@@ -316,7 +318,8 @@ def export(
     if (number is None) != everything:
         raise CommandFailed("Name the number of an issue, or --all.")
     settings = load_for_command(config)
-    asyncio.run(exporting.export(settings, number, form.value, output))
+    way = exporting.Way(form.value, output, as_json=as_json)
+    asyncio.run(exporting.export(settings, number, way))
 
 
 # ── Change ───────────────────────────────────────────────────────────────────────────────────────

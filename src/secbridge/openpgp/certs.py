@@ -45,12 +45,14 @@ class Inspected:
 
     ``problems`` are all that is wrong, the worst first; ``Certificate.problem`` is the first.
     ``user_ids`` are what its owner wrote, whatever that is: no terminal may see it raw.
+    ``proven``: whoever has the secret of the primary key made it, and not just somebody.
     """
 
     certificate: Certificate
     content: bytes
     problems: tuple[str, ...] = ()
     user_ids: tuple[str, ...] = ()
+    proven: bool = False
 
     def __repr__(self) -> str:
         return f"Inspected({self.certificate.fingerprint}, {self.certificate.problem})"
@@ -75,6 +77,10 @@ def inspect(content: bytes, now: datetime, bounds: Bounds = REPORTER) -> tuple[I
 
 def _hopeless(problem: str) -> Inspected:
     return Inspected(Certificate("", (), problem=problem), b"", (problem,))
+
+
+UNREADABLE = _hopeless("malformed")
+"""What nobody can make sense of, and is nobody's."""
 
 
 def _binaries(content: bytes) -> list[bytes]:
@@ -135,7 +141,8 @@ def _judge(claims: Claims, piece: bytes, now: datetime, bounds: Bounds) -> Inspe
         algorithm="/".join(key.name for key in used),
         warnings=() if problems else warnings(weak=weak, expires=expires, now=now),
     )
-    return Inspected(certificate, piece, problems, claims.user_ids)
+    proven = not problems and not claims.left_to_gpg
+    return Inspected(certificate, piece, problems, claims.user_ids, proven)
 
 
 def _usable(claims: Claims, now: datetime, bounds: Bounds) -> list[Component]:
@@ -195,7 +202,21 @@ def _problems(
     return ("malformed" if meant and not claims.addresses else "no-encryption-subkey",)
 
 
+def fingerprints(content: bytes) -> tuple[str, ...]:
+    """Return those of all keys in a certificate that was inspected, the primary first."""
+    keys = (Tag.PublicKey, Tag.PublicSubkey)
+    return tuple(one.fingerprint for one in components(content) if one.packet.tag in keys)
+
+
 # ── Cutting down ─────────────────────────────────────────────────────────────────────────────────
+
+
+def with_primary(content: bytes, fingerprint: str) -> bytes:
+    """Return the certificate with this primary key; gpg gives also those with it as a subkey."""
+    pieces = _split(content)
+    if len(pieces) < 2:
+        return content
+    return next(piece for piece in pieces if fingerprints(piece)[0] == fingerprint)
 
 
 def only_address(content: bytes, address: str) -> bytes:

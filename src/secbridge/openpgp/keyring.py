@@ -27,6 +27,8 @@ T = TypeVar("T")
 _MOST_REMEMBERED = 4096
 _LEAST_SPACE = 1 << 20
 """Octets that gpg needs at the least to rewrite a small ring."""
+_MOST_SUBKEYS = 64
+"""Subkeys of a certificate that is taken; each is looked for in the ring."""
 _HEX = frozenset("0123456789ABCDEF")
 _LIMITS = KeyLimits()
 _TELLS_WHO_SIGNED = frozenset({None, "no-encryption-subkey", "expired", "revoked"})
@@ -74,7 +76,8 @@ class Keyring:
             for one in self._listed("--list-keys", wanted)
             if any(part.fingerprint.endswith(wanted) for part in one.keys)
         ]
-        return found[0] if len(found) == 1 else None
+        own = [one for one in found if one.fingerprint == wanted]  # others may claim its key
+        return (own or found)[0] if len(own or found) == 1 else None
 
     def named(self, address: str) -> tuple[RingCertificate, ...]:
         """Return the certificates with this address as a valid user ID."""
@@ -167,7 +170,8 @@ class Keyring:
             raise CannotEncrypt("unknown-key", fingerprint)
 
         def exported() -> bytes:
-            return cast("bytes", self._gpg.export_keys(wanted, armor=False, minimal=minimal))
+            found = cast("bytes", self._gpg.export_keys(wanted, armor=False, minimal=minimal))
+            return certs.with_primary(found, wanted)
 
         return self._remember(("export", wanted, str(minimal)), exported)
 
@@ -186,7 +190,10 @@ class Keyring:
         if (known := self._recall(seen)) is not None:
             return self.judged(cast("str", known))
         bounds = self._limits.bounds(own=False)
-        inspected = certs.inspect(content, datetime.now(UTC), bounds)
+        inspected = [
+            certs.UNREADABLE if self._claims_anothers(one) else one
+            for one in certs.inspect(content, datetime.now(UTC), bounds)
+        ]
         chosen = _choose(inspected, address)
         if chosen is None:
             return None
@@ -202,15 +209,20 @@ class Keyring:
         found = self.find(fingerprint)
         if found is None or found.secret or self.is_role(found.fingerprint):
             return False
-        outcome = self._gpg.call("--yes", "--delete-keys", found.fingerprint)
+        self._delete(found.fingerprint)
+        return True
+
+    def _delete(self, fingerprint: str) -> None:
+        outcome = self._gpg.call("--yes", "--delete-keys", fingerprint)
         if outcome.returncode != 0:
             raise fault(Fault.REFUSED, *status.keywords(status.parse(outcome.status)))
-        return True
 
     def _keep(self, one: certs.Inspected, address: str) -> None:
         """Import a certificate, cut down to one address, if it is of any use and none of ours."""
         fingerprint = one.certificate.fingerprint
         if one.certificate.problem in _TELLS_WHO_SIGNED and not self.is_role(fingerprint):
+            if one.proven:
+                self._evict_claimants(fingerprint)
             self._import(certs.only_address(one.content, address), fingerprint)
 
     def _taken(self, inspected: Certificate, address: str) -> Certificate | None:
@@ -220,6 +232,32 @@ class Keyring:
             role = self.is_role(inspected.fingerprint)
             return None if role else Certificate(inspected.fingerprint, (), problem="malformed")
         return found
+
+    # ── Stolen keys ──
+    # Anybody can bind another's public key under a primary key of his own.  With both in the ring
+    # gpg takes the one for the other, or neither: so a thief stays out.
+
+    def _claims_anothers(self, one: certs.Inspected) -> bool:
+        """Whether a certificate has a role's key, or somebody's primary key, as its subkey."""
+        primary, *subkeys = certs.fingerprints(one.content) or ("",)
+        if len(subkeys) > _MOST_SUBKEYS:
+            return True
+        return any(
+            self.is_role(other.fingerprint) or other.fingerprint in subkeys
+            for other in self._holders(primary, *subkeys)
+            if other.fingerprint != primary
+        )
+
+    def _evict_claimants(self, fingerprint: str) -> None:
+        """Delete what came earlier and has this primary key as its subkey; gpg would not import."""
+        for other in self._holders(fingerprint):
+            if other.fingerprint != fingerprint and not self.is_role(other.fingerprint):
+                self._delete(other.fingerprint)
+
+    def _holders(self, *fingerprints: str) -> tuple[RingCertificate, ...]:
+        """Return the certificates of the ring that have one of these keys."""
+        wanted = [one for one in fingerprints if one]
+        return self._listed("--list-keys", *wanted) if wanted else ()
 
     def _import(self, content: bytes, fingerprint: str) -> None:
         result = self._gpg.import_keys(content, extra_args=["--import-options", "import-minimal"])

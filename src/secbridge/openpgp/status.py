@@ -83,8 +83,12 @@ _VALID = {
     "REVKEYSIG": SignatureVerdict.REVOKED_KEY,
 }
 _SPOKEN = frozenset({*_VALID, "BADSIG", "ERRSIG"})
-_NO_PUBLIC_KEY = frozenset({"9", "4"})
-"""ERRSIG reasons that speak of the key: not in the ring, or of an algorithm gpg does not know."""
+_NO_PUBLIC_KEY = frozenset({"9", "4", "1", "125"})
+"""ERRSIG reasons that speak of the key and not of the mail.
+
+It is not in the ring, of an algorithm that gpg does not know, or there as a subkey that may not
+sign: not counter-signed, or meant for something else, as a thief would bind it.
+"""
 
 
 def signatures(lines: Sequence[StatusLine]) -> tuple[SignatureStatus, ...]:

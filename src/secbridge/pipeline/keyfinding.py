@@ -73,7 +73,7 @@ async def find_key(  # the mail, and the rooms that are asked
             case NoKey():
                 continue
             case KeyFound():
-                return await _unless_proposed(found, case, cases)
+                return await _unless_proposed(found, address, cases)
             case _:
                 return found
     return unreadable or NoKey()
@@ -182,13 +182,14 @@ async def _bound(
     )
 
 
-async def _unless_proposed(found: KeyFound, case: Case, cases: Cases) -> KeyFound | KeyChanged:
-    """Return a certificate that nothing binds, unless the team was asked of it and did not agree.
+async def _unless_proposed(found: KeyFound, address: str, cases: Cases) -> KeyFound | KeyChanged:
+    """Return a certificate that nothing binds, unless a team was asked of it and did not agree.
 
-    That happens where somebody forgot the bound one since.
+    That happens where somebody forgot the bound one since, and under another alias; such a
+    certificate stays in the ring, to tell whose signatures are.
     """
-    for change in await cases.key_changes(case.id):
-        if change.fingerprint == found.fingerprint and change.accepted_at is None:
+    for change in await cases.waiting_keys(address=address):
+        if change.fingerprint == found.fingerprint:
             return KeyChanged(None, found.fingerprint, found.source)
     return found
 

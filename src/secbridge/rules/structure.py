@@ -199,8 +199,9 @@ def same_address(one: str, other: str) -> bool:
     it; GnuPG, Autocrypt and Web Key Directory all compare without it.  Other scripts are compared
     as they are, so that no look-alike is folded into somebody's address.
     """
-    return _fold(one) == _fold(other)
+    return folded(one) == folded(other)
 
 
-def _fold(address: str) -> str:
+def folded(address: str) -> str:
+    """Return the one spelling of an addr-spec by which ``same_address`` compares."""
     return "".join(char.lower() if char.isascii() else char for char in address)

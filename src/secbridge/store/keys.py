@@ -17,6 +17,7 @@ from secbridge.errors import IllegalMove
 from secbridge.model.case import KeyBinding
 from secbridge.model.message import CertificateSource
 from secbridge.ports import BoundKey, KeyChange
+from secbridge.rules.structure import folded
 from secbridge.store import journal
 from secbridge.store.database import Transaction
 from secbridge.store.deliveries import wake
@@ -135,7 +136,7 @@ class KeysRoom(StoreRoom):
 
     async def key_for(self, alias: str, address: str) -> KeyBinding | None:
         """Return the newest binding of this address under this alias, or None."""
-        wanted = {"for_alias": alias, "wanted": same_domain(address)}
+        wanted = {"for_alias": alias, "wanted": folded(address)}
         row = await self._db.look(lambda c: _KEY_FOR.one(driver_of(c), wanted))
         return None if row is None else binding_of(row)
 
@@ -162,13 +163,18 @@ class KeysRoom(StoreRoom):
         rows = await self._db.look(lambda c: _CHANGES.all(driver_of(c), wanted))
         return [_change(row) for row in rows]
 
-    async def waiting_keys(self) -> Sequence[KeyChange]:
-        """Return the certificates of all cases that nobody has accepted yet, oldest first."""
+    async def waiting_keys(self, *, address: str | None = None) -> Sequence[KeyChange]:
+        """Return the certificates that nobody has accepted yet, oldest first.
+
+        Those of all cases and aliases, or those that came for one address.
+        """
         waiting = (
             select(key_changes)
             .where(key_changes.c.accepted_at.is_(None))
             .order_by(key_changes.c.id)
         )
+        if address is not None:
+            waiting = waiting.where(key_changes.c.address == folded(address))
         return await self._db.read(lambda c: [_change(row) for row in c.execute(waiting)])
 
     async def accept_key(self, case_id: str, fingerprint: str, *, by: str) -> KeyBinding | None:
@@ -265,7 +271,7 @@ def _is_news(transaction: Transaction, change: KeyChange) -> bool:
     if known is None:
         row = {
             "case_id": change.case_id,
-            "address": same_domain(change.address),
+            "address": folded(change.address),
             "fingerprint": change.fingerprint,
             "source": change.source.value,
             "seen_at": change.seen_at,
@@ -288,7 +294,7 @@ def _insert(transaction: Transaction, case_id: str, alias: str, binding: KeyBind
     row = {
         "case_id": case_id,
         "alias": alias,
-        "address": same_domain(binding.address),
+        "address": folded(binding.address),
         "fingerprint": binding.fingerprint,
         "source": binding.source.value,
         "bound_at": binding.bound_at,
@@ -330,9 +336,3 @@ def _change(row: Any) -> KeyChange:
         accepted_at=row.accepted_at,
         accepted_by=row.accepted_by,
     )
-
-
-def same_domain(address: str) -> str:
-    """Lower-case the domain alone: the local part is its owner's (RFC 5321 section 2.4)."""
-    local, at, domain = address.rpartition("@")
-    return f"{local}{at}{domain.lower()}"

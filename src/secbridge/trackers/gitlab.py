@@ -75,7 +75,7 @@ class GitLabSettings(TrackerSettings):
     )
     issue_type: str = Field(
         default="issue",
-        pattern="[a-z_]{1,40}",
+        pattern=r"^[a-z_]{1,40}$",
         description="The type of new issues: issue, incident, or another that the GitLab has.",
     )
     severity: Literal["", "unknown", "low", "medium", "high", "critical"] = Field(

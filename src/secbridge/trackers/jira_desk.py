@@ -510,17 +510,20 @@ class JiraDesk:
 
     def _unset(self, draft: IssueDraft, seen: Seen[str]) -> Sequence[Paragraph]:
         """Say which fields Jira did not take, and that an issue could not be reopened."""
-        facts = seen.facts if isinstance(seen, SeenIssue) else None
-        notes: list[Paragraph] = []
-        if facts and facts.due != draft.due:
-            day = draft.due.isoformat()
-            notes.append(Paragraph(f"Due on {day}, which Jira did not take."))
-        if facts and self.wishes.priority and facts.priority != self.wishes.priority:
-            notes.append(Paragraph(f"Its priority is {self.wishes.priority}, not taken by Jira."))
+        notes = self._not_taken(draft, seen.facts) if isinstance(seen, SeenIssue) else {}
         if notes:
-            maillog.fields_dropped(draft.case_id, self.name, seen.ref.number, len(notes))
+            maillog.not_as_asked(draft.case_id, self.name, seen.ref.number, list(notes))
         if seen.ref.id in self._stuck:
-            notes.append(Paragraph("Not dealt with: it is closed, and nothing here can reopen it."))
+            notes["state"] = "Not dealt with: it is closed, and nothing here can reopen it."
+        return [Paragraph(text) for text in notes.values()]
+
+    def _not_taken(self, draft: IssueDraft, facts: Facts) -> dict[str, str]:
+        """Return what to say of each field that is not as it was asked for."""
+        day, priority, notes = draft.due, self.wishes.priority, {}
+        if facts.due != day:
+            notes["due date"] = f"Due on {day.isoformat()}, which Jira did not take."
+        if priority and facts.priority != priority:
+            notes["priority"] = f"Its priority is {priority}, which Jira did not take."
         return notes
 
     # ── What this process has made ────────────────────────────────────────────────────────────────

@@ -87,7 +87,7 @@ def draft_answered(case_id: str, key: KeySearch, *, late: bool) -> CommentDraft:
 
 def _change(change: KeyChanged, notice: Answer | None, *, held: bool) -> list[tuple[str, str]]:
     if change.bound is None:
-        rows = [("Key until now", "none in this case; a later case of the same address has this")]
+        rows = [("Key until now", "none; this one came with another mail under that address")]
     else:
         rows = [("Key until now", words.fingerprint(change.bound))]
     if change.code is not None:

@@ -12,7 +12,8 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add tables and two columns; nothing that is there changes."""
+    """Add tables and columns; of what is there, addresses are spelled in lower case alone."""
+    op.execute("UPDATE key_bindings SET address = lower(address)")  # of ASCII, as they are compared
     op.add_column("cases", sa.Column("issue_tracker", sa.String(length=64)))
     op.add_column("cases", sa.Column("issue_project", sa.Text()))
     op.add_column("key_bindings", sa.Column("accepted_by", sa.Text()))
