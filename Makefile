@@ -66,8 +66,9 @@ bench: $(STAMP)  ## measure speed and size against their floors (BENCH_ARGS=--js
 lock: $(STAMP)  ## write the lock files again (UPGRADE=1 takes newer releases)
 	.ci/lock $(if $(UPGRADE),--upgrade)
 
-docs: $(STAMP)  ## draw the state diagram of docs/design.md again from the code
+docs: $(STAMP)  ## draw the pictures of docs/ again from the code: states, issues
 	@$(BIN)/python .ci/draw_states.py
+	@$(BIN)/python -m tests.support.renderings
 
 clean:  ## remove the environment and every cache
 	rm -rf .venv .node build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

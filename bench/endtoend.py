@@ -75,7 +75,7 @@ class _Meter:
 
     def __init__(self, daemon: Running, scene: Scene) -> None:
         self._agents = memory.agents(scene.team)
-        self._pids = [daemon.pid, *self._agents]
+        self._pids = [daemon.pid, *memory.helpers(daemon.pid), *self._agents]
         self.daemon = self.bench = self.floor = 0.0
 
     def begin(self) -> None:

@@ -35,6 +35,14 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def helpers(pid: int) -> list[int]:
+    """Return the processes that a process at rest keeps: its fork server, which opens mails.
+
+    Those that it forks are counted in it when they end; a gpg is counted in the daemon itself.
+    """
+    return [one for one in family(pid)[1:] if family(one)[1:]]
+
+
 def agents(home: Path) -> list[int]:
     """Return the gpg-agents of a home directory."""
     wanted = str(home).encode()

@@ -397,8 +397,13 @@ class Places(Protocol):
         """Record what a look at an issue saw, and where it is by now; return whether it is news.
 
         What is news stands in the journal of the case (``case.issue-exposed`` and so on); that a
-        first look finds the secret kept is none.
+        first look finds the secret kept is none.  Of an issue that the case has left meanwhile for
+        another tracker nothing is recorded.
         """
+        ...
+
+    async def passed_over(self, case_id: str) -> None:
+        """Record that an issue could not be looked at; what was seen of it before stands."""
         ...
 
     async def away_from_home(self, tracker: str) -> Sequence[Leaving]:
@@ -745,6 +750,10 @@ class Tracker(Protocol):
 class Shelter(Tracker, Protocol):
     """A tracker from which an issue can be taken to another one: the embedded one."""
 
+    async def holds(self, key: EffectKey) -> bool:
+        """Return whether an issue with this marker is here, told or not.  Raises Deferral."""
+        ...
+
     async def text(self, ref: IssueRef) -> str:
         """Return what an issue says.  Raises Deferral."""
         ...
@@ -884,9 +893,7 @@ class LocalIssues(Protocol):
         """Return the number of the newest thing that happened, whatever it was; 0 for nothing."""
         ...
 
-    async def local_events(
-        self, project: str, *, after: int, limit: int
-    ) -> Sequence[LocalEvent]:
+    async def local_events(self, project: str, *, after: int, limit: int) -> Sequence[LocalEvent]:
         """Return comments and changes of a project's issues since a number, oldest first."""
         ...
 

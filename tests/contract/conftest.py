@@ -87,9 +87,12 @@ def jira_server() -> Iterator[FakeJira]:
 
 @pytest.fixture
 async def jira(jira_server: FakeJira, answer_within: float) -> AsyncIterator[JiraBench]:
-    """Return the Jira adapter before an empty Jira in the cloud, which knew all that was said."""
+    """Return the Jira adapter before an empty Jira in the cloud, which knew all that was said.
+
+    This fake looks at whole documents, so it is given a second at least.
+    """
     jira_server.reset()
-    bench = JiraBench(jira_server, timeout=1)
+    bench = JiraBench(jira_server, timeout=max(answer_within, 1.0))
     yield bench
     await bench.tracker.aclose()
     assert jira_server.violations() == []
@@ -99,7 +102,7 @@ async def jira(jira_server: FakeJira, answer_within: float) -> AsyncIterator[Jir
 async def data_center(jira_server: FakeJira, answer_within: float) -> AsyncIterator[JiraBench]:
     """Return the Jira adapter before an empty Data Center."""
     jira_server.reset()
-    bench = JiraBench(jira_server, deployment="data-center", timeout=1)
+    bench = JiraBench(jira_server, deployment="data-center", timeout=max(answer_within, 1.0))
     yield bench
     await bench.tracker.aclose()
     assert jira_server.violations() == []

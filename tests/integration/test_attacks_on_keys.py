@@ -10,11 +10,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.support.answering import part_of
 from tests.support.keys import REPORTER, Keys, Ring, fresh_ring
+from tests.support.office import Office, an_office, letter, outer
 from tests.support.stealing import SIGNS, keys_of, thief
-from tests.support.office import HELD, Office, an_office, letter
 
+from secbridge.errors import PermanentFault
+from secbridge.model.case import CommentRef, IssueRef
 from secbridge.model.delivery import State
+from secbridge.model.issue import CommentDraft
+from secbridge.model.message import CertificateSource
+from secbridge.pipeline.conversation import Conversation
+from secbridge.ports import EffectKey, KeyChange
+from secbridge.trackers.local import LocalTracker, open_issue, write_comment
 
 CANARY = "Zinnobergimpel"
 A_MINUTE = timedelta(minutes=1)
@@ -64,7 +72,7 @@ async def test_capital_letters_are_no_way_around_the_bound_key(
 async def test_a_key_that_the_team_did_not_accept_is_never_found_in_our_ring(
     office: Office, keys: Keys, evil: tuple[Ring, str]
 ) -> None:
-    """The question said that nothing is sent to it; that holds for the reporter's next case, too."""
+    """The question said that nothing is sent to it; that holds for the next case as well."""
     await known_reporter(office, keys)
     ring, forged = evil
     await office.receive(letter(keys, CANARY, name="two", attach=[ring.export(forged)]))
@@ -99,7 +107,7 @@ async def test_a_certificate_that_claims_our_own_key_stops_nothing(
 async def test_a_certificate_that_claims_a_reporters_key_harms_no_verdict_and_no_answer(
     office: Office, keys: Keys, when: str
 ) -> None:
-    """gpg finds a key wherever it is bound: the thief's copy goes when its owner's comes."""
+    """A key is found wherever it is bound: the thief's copy goes when its owner's comes."""
     stolen = thief(f"Mallory <{MALLORY}>", keys_of(keys.reporter_cert)[0], flags=SIGNS)
     stealing = letter(keys, CANARY, author=MALLORY, name="theft", attach=[stolen])
     if when == "before":
@@ -114,3 +122,67 @@ async def test_a_certificate_that_claims_a_reporters_key_harms_no_verdict_and_no
         assert "good, by the sender" in await office.report(delivery)
         assert (await office.delivery(delivery)).state is State.DONE
     assert len(office.sent()) == 2
+
+
+# ── What is held, lost or looped ─────────────────────────────────────────────────────────────────
+
+
+async def test_a_person_may_say_that_the_old_key_stays(
+    office: Office, keys: Keys, evil: tuple[Ring, str]
+) -> None:
+    """Else a mail that brings a second key, whoever put it there, would be held for ever."""
+    await known_reporter(office, keys)
+    ring, forged = evil
+    second = await office.receive(letter(keys, CANARY, name="two", attach=[ring.export(forged)]))
+    case = await office.case(second)
+    await office.pass_time(A_MINUTE)
+    word = KeyChange(
+        case.id, REPORTER, keys.reporter_fpr, CertificateSource.PERSON, office.house.clock.now()
+    )
+    await office.store.propose_key(word)
+    await office.store.accept_key(case.id, keys.reporter_fpr, by="alice")
+    await office.work()
+    assert (await office.delivery(second)).state is State.DONE
+    assert b"has arrived" in keys.reporter.decrypt(part_of(outer(office.sent()[-1].content), 1))
+
+
+async def test_a_command_that_cannot_be_answered_holds_up_no_other(
+    office: Office, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody locks an issue, or deletes it: the other cases are commanded all the same."""
+    for name in ("one", "two"):
+        await office.receive(letter(keys, CANARY, name=name, attach=[keys.reporter_cert]))
+    place = ("local", "security")
+    conversation = Conversation(
+        office.trackers, events=office.store, cases=office.store, changes=office.changes
+    )
+    await conversation.listen(place)
+    for number in (1, 2):
+        await write_comment(
+            office.store,
+            office.sealer,
+            number,
+            author="a",
+            text="sb: help",
+            clock=office.house.clock,
+        )
+    telling = LocalTracker.ensure_comment
+
+    async def locked(
+        self: LocalTracker, ref: IssueRef, key: EffectKey, draft: CommentDraft
+    ) -> CommentRef:
+        if ref.number == "1":
+            raise PermanentFault("issue-locked", "The issue takes no comment.")
+        return await telling(self, ref, key, draft)
+
+    monkeypatch.setattr(LocalTracker, "ensure_comment", locked)
+    with pytest.raises(PermanentFault):
+        await conversation.listen(place)
+    monkeypatch.undo()
+    issue = await open_issue(office.store, office.sealer, 2)
+    assert issue is not None
+    assert sum("What can be asked" in each.text for each in issue.comments) == 1
+    await conversation.listen(place)
+    issue = await open_issue(office.store, office.sealer, 1)
+    assert issue is not None
+    assert sum("What can be asked" in each.text for each in issue.comments) == 1

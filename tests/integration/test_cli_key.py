@@ -335,6 +335,17 @@ class TestImporting:
         )  # fmt: skip
         assert ROLE.encode() not in office.ring.gpg("--list-keys", keys.reporter_fpr)
 
+    def test_a_key_that_is_bound_already_becomes_a_persons_word(
+        self, office: Office, keys: Keys, tmp_path: Path
+    ) -> None:
+        """So an operator can say that it stays, where another key came and holds the answer."""
+        office.bind(keys.reporter_fpr, CertificateSource.AUTOCRYPT)
+        office.key("import", saved(tmp_path, keys.reporter_cert), "--case", office.case)
+        (bound,) = office.bound()
+        assert (keys.reporter_fpr, CertificateSource.PERSON, True) == (
+            bound.binding.fingerprint, bound.binding.source, bound.binding.accepted_by is not None,
+        )  # fmt: skip
+
     def test_another_key_than_the_bound_one_needs_a_yes(
         self, office: Office, keys: Keys, people: Ring, tmp_path: Path
     ) -> None:

@@ -198,11 +198,12 @@ async def test_hkp_is_asked_by_full_fingerprints_alone(
     servers: FakeKeyServers, make: Make, keys: Keys
 ) -> None:
     """A key id is not asked for, nor a fingerprint twice, nor more than a few."""
-    servers.publish(hkp_url(FINGERPRINT), keys.reporter_cert)
+    signer = keys.reporter_fpr
+    servers.publish(hkp_url(signer), keys.reporter_cert)
     others = [f"{number:040X}" for number in range(9)]
-    wanted = [FINGERPRINT[-16:], FINGERPRINT, FINGERPRINT, *others]
+    wanted = [signer[-16:], signer, signer, *others]
     assert await found(make(), HKP, fingerprints=wanted) == [keys.reporter_cert]
-    expected = [hkp_url(one) for one in [FINGERPRINT, *others][:MOST_FINGERPRINTS]]
+    expected = [hkp_url(one) for one in [signer, *others][:MOST_FINGERPRINTS]]
     assert [f"https://{asked.host}{asked.path}" for asked in servers.asked] == expected
 
 
@@ -351,7 +352,7 @@ async def test_the_environment_names_no_proxy(
     [
         (WKD, WKD_ADVANCED, ADVANCED),
         (VKS, VKS_URL, KEYSERVER),
-        (HKP, hkp_url(FINGERPRINT), KEYSERVER),
+        (HKP, None, KEYSERVER),
     ],
 )
 async def test_all_look_ups_go_through_the_proxy(  # one table of three places
@@ -359,15 +360,15 @@ async def test_all_look_ups_go_through_the_proxy(  # one table of three places
     make: Make,
     keys: Keys,
     source: CertificateSource,
-    url: str,
+    url: str | None,
     host: str,
     scheme: str,
 ) -> None:
     """The name is resolved there, in either spelling, and nothing is resolved here."""
-    servers.publish(url, keys.reporter_cert)
+    servers.publish(url or hkp_url(keys.reporter_fpr), keys.reporter_cert)
     names = Names()
     finder = make(names=names, proxy=servers.proxy.replace("socks5h", scheme))
-    assert await found(finder, source, fingerprints=[FINGERPRINT]) == [keys.reporter_cert]
+    assert await found(finder, source, fingerprints=[keys.reporter_fpr]) == [keys.reporter_cert]
     assert servers.tunnelled == [host]
     assert names.asked == []
 
@@ -525,6 +526,32 @@ async def test_an_unknown_signer_is_looked_up_by_fingerprint(
     servers.publish(hkp_url(keys.reporter_fpr), keys.reporter_cert)
     message = signed_by(keys.reporter_fpr)
     assert await search(house, make(), message, sources=[HKP]) == KeyFound(keys.reporter_fpr, HKP)
+
+
+async def test_a_keyserver_gives_the_certificate_that_was_asked_for_and_no_other(
+    servers: FakeKeyServers, make: Make, keys: Keys, house: House
+) -> None:
+    """It proves no user ID: any other certificate with the address may be anybody's."""
+    message = signed_by(keys.stranger_fpr)
+    servers.publish(hkp_url(keys.stranger_fpr), keys.reporter_cert)
+    assert await search(house, make(), message, sources=[HKP]) == NoKey()
+    assert await house.openpgp.certificate(keys.reporter_fpr) is None
+
+
+@pytest.mark.parametrize("form", ["subkey", "armored", "among others"])
+async def test_the_certificate_is_found_by_any_of_its_keys_and_however_it_is_given(
+    servers: FakeKeyServers, make: Make, keys: Keys, form: str
+) -> None:
+    """A signature names the subkey that made it; a server may give out several at once."""
+    signer, content = keys.reporter_fpr, keys.reporter_cert
+    if form == "subkey":
+        (signer,) = keys.reporter.subkeys(signer)
+    elif form == "armored":
+        content = keys.reporter.export(signer, armor=True)
+    else:
+        content = keys.stranger_cert + content
+    servers.publish(hkp_url(signer), content)
+    assert await found(make(), HKP, fingerprints=[signer]) == [keys.reporter_cert]
 
 
 @pytest.mark.parametrize(

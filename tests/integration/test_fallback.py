@@ -7,6 +7,7 @@ import functools
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.support.stores import StillClock
 from tests.support.trackers import log_lines
 
 from secbridge.cli.checks import check_everything
+from secbridge.daemon import build_steps
 from secbridge.model.delivery import State
 from secbridge.model.issue import Finding, IssueChange, Severity
 from secbridge.pipeline.returning import SETTLED
@@ -425,3 +427,27 @@ async def _complaints(here: Installation, gitlab: FakeGitLab) -> list[str]:
     if await here.house.store.away_from_home("local"):
         said.append("the move is not settled")
     return said
+
+
+async def test_a_power_cut_before_the_case_knows_its_issue_makes_no_second_one(
+    config: Path, keys: Keys, gitlab: FakeGitLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The issue stands in the embedded tracker, unrecorded, and the project is mended meanwhile."""
+    fate = Fate("after tell_issue #1")
+    async with installation(config, keys) as here:
+        delivery = await here.receive(a_mail())
+        (due,) = await here.house.store.claim(here.clock.now(), limit=1, lease=timedelta(0))
+        with monkeypatch.context() as patched, contextlib.suppress(PowerCutError):
+            patched.setattr(Store, "tell_issue", fate.around(Store.tell_issue, "tell_issue"))
+            await build_steps(here.house).carry(due)
+        began = here.clock.advance(hours=1)
+    assert fate.points == ["before tell_issue #1", "after tell_issue #1"]
+    gitlab.settings(archived=False)
+    async with installation(config, keys, clock=StillClock(began)) as here:
+        await here.work()
+        assert State.FILED is not (await here.delivery(delivery)).state
+        assert [] == gitlab.issues()
+        assert (await here.local()).issue.open
+        await go_home(here, gitlab)
+        assert not (await here.local()).issue.open
+    assert [("opened", True)] == [(one["state"], one["confidential"]) for one in gitlab.issues()]

@@ -617,13 +617,15 @@ async def test_sealed_files_open_for_a_member(
     assert keys.stranger.decrypt(file["content"].encode("latin-1")) == CANARY.encode()
 
 
-async def test_a_file_that_is_too_large_is_named_by_its_setting(jira: JiraBench) -> None:
-    """The delivery waits with an alarm until the limit or the policy is another."""
+async def test_a_file_that_is_too_large_keeps_nobody_from_the_report(jira: JiraBench) -> None:
+    """The issue is told, and says why the file is not there and how an operator gets it."""
     jira.jira.settings(attachment_limit=4)
-    with pytest.raises(OutcomeUnknown) as told:
-        await jira.tracker.ensure_issue(new_key(), report_draft(jira))
-    assert (told.value.code, told.value.alarm) == ("tracker-file-too-large", True)
-    assert CANARY not in repr(jira.jira.issues()[0]["fields"])
+    await jira.tracker.ensure_issue(new_key(), report_draft(jira))
+    (issue,) = await jira.issues()
+    assert CANARY in issue.text
+    assert "Files are not here" in issue.text
+    assert "secbridge delivery raw" in issue.text
+    assert [] == jira.jira.issues()[0]["files"]
 
 
 async def test_the_content_of_files_is_not_fetched_from_elsewhere(jira: JiraBench) -> None:

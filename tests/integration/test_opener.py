@@ -378,18 +378,33 @@ class Seen:
         return CannotOpen(OpenFailure.NO_SECRET_KEY)
 
 
-async def test_a_mail_has_a_process_to_itself(ciphertext: bytes) -> None:
-    """One that comes later is opened by another process."""
+async def test_a_mail_that_comes_later_has_another_process(
+    ciphertext: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What took one over is gone when nobody has written for a while."""
+    monkeypatch.setattr(opener_crew, "REST", 0.0)
     seen = Seen()
     async with an_opener(seen) as opener:
         for _ in range(3):
-            await opener.warm()
             await opener.open(ciphertext)
+            await until(lambda: not seen.busy[-1] & set(_openers()))
     assert not set.intersection(*seen.busy)
 
 
-async def test_mails_that_wait_share_a_process_up_to_a_bound(ciphertext: bytes) -> None:
-    """The first sixteen of a queue are opened by one, and the rest by another one."""
+async def test_a_large_mail_is_the_last_of_its_process(gpg: Remembering) -> None:
+    """What it left in memory goes with the process."""
+    async with an_opener(gpg) as opener:
+        await opener.warm()
+        before = set(_openers())
+        await opener.open(mail(text("x" * (1 << 20))))
+        await until(lambda: not before & set(_openers()))
+
+
+async def test_mails_in_a_row_share_a_process_up_to_a_bound(
+    ciphertext: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first sixteen are opened by one, and the rest by another one."""
+    monkeypatch.setattr(opener_crew, "REST", 3600.0)
     seen = Seen()
     async with an_opener(seen) as opener:
         await opener.warm()

@@ -45,8 +45,10 @@ from secbridge.pipeline.opener_talk import (
 from secbridge.pipeline.opening import too_complex
 from secbridge.ports import CannotOpen, Certificate, Decrypted, Verified
 
-RAW = mail(text("Words.\n"))
+RAW = mail(text("Words.\n"), extra="Auto-Submitted: auto-generated\n")
 SIGNER = "A" * 40
+OTHER = "D" * 40
+STRANGER = "other@example.net"
 LIMITS = OpeningLimits(max_ciphertexts=3, max_signatures=3, max_plaintext=1000)
 
 Script = Sequence[bytes | Said]
@@ -66,8 +68,10 @@ class Knows:
         self.limits.append(limit)
         return Decrypted(Plaintext(b"x" * limit), "B" * 40, (self.fact,))
 
-    async def verify_detached(self, _: bytes, __: bytes) -> tuple[SignatureFact, ...]:
+    async def verify_detached(self, signature: bytes, _: bytes) -> tuple[SignatureFact, ...]:
         """Judge."""
+        if signature == BY_STRANGER.signature:
+            return (SignatureFact(SignatureVerdict.GOOD, OTHER, (STRANGER,)),)
         return (self.fact,)
 
     async def verify_opaque(self, _: bytes, *, limit: int) -> Verified | CannotOpen:
@@ -105,6 +109,10 @@ class Liars(Crew):
         """End it."""
         child.close()
         return None
+
+    def keep(self, child: Child) -> None:
+        """End it, too."""
+        child.close()
 
     def dismiss(self, child: Child) -> None:
         """End it."""
@@ -147,19 +155,31 @@ def opener_of(script: Script, gpg: Knows) -> tuple[ProcessOpener, Liars]:
     return opener, crew
 
 
+def of_raw(message: Message, **given: Any) -> Opened:
+    """Return an answer that says of ``RAW`` what its header does, and for the rest this."""
+    true = too_complex(RAW, LIMITS)
+    header = {
+        "size": len(RAW), "author": true.author, "authors": true.authors, "headers": true.headers,
+        "outer_subject": true.outer_subject,
+    }  # fmt: skip
+    return Opened(replace(message, **{**header, **given}))
+
+
 def honest(**given: Any) -> Opened:
     """Return the answer of a process that tells the truth about ``RAW``."""
-    return Opened(a_message(**{"size": len(RAW), **given}))
+    return of_raw(a_message(), **given)
 
 
-def forged(verdict: SignatureVerdict, fingerprint: str) -> Message:
-    """Return a mail that says to be signed."""
-    signature = Signature(verdict, fingerprint, Coverage.WHOLE, signer_is_sender=True)
-    return replace(signed_message(size=len(RAW)), signatures=(signature,))
+def forged(verdict: SignatureVerdict, fingerprint: str, *, by_sender: bool = True) -> Opened:
+    """Return the answer that the mail is signed."""
+    signature = Signature(verdict, fingerprint, Coverage.WHOLE, signer_is_sender=by_sender)
+    return of_raw(signed_message(), signatures=(signature,))
 
 
 DECRYPT = Decrypt(b"ciphertext", 10)
 VERIFY = VerifyDetached(b"signature", b"content")
+BY_STRANGER = VerifyDetached(b"stranger's signature", b"content")
+HEADERS = too_complex(RAW, LIMITS).headers
 
 LIES: dict[str, Script] = {
     "nothing at all": [],
@@ -169,9 +189,16 @@ LIES: dict[str, Script] = {
     "contents without end": [b'\0\0\0\x16[[99999999999999],[5,0]]'],
     "that it is ready, once more": [Ready(closed_off=True), honest()],
     "another size": [honest(size=1)],
-    "a good signature that nobody verified": [Opened(forged(SignatureVerdict.GOOD, SIGNER))],
-    "a better verdict than gpg's": [VERIFY, Opened(forged(SignatureVerdict.EXPIRED, SIGNER))],
-    "another signer than gpg's": [VERIFY, Opened(forged(SignatureVerdict.GOOD, "C" * 40))],
+    "another author": [honest(author=STRANGER, authors=(STRANGER,))],
+    "another thread": [honest(headers=replace(HEADERS, in_reply_to=("<a@b>",)))],
+    "that no machine wrote it": [honest(headers=replace(HEADERS, fields={}))],
+    "another subject outside": [honest(outer_subject="words")],
+    "a good signature that nobody verified": [forged(SignatureVerdict.GOOD, SIGNER)],
+    "a better verdict than gpg's": [VERIFY, forged(SignatureVerdict.EXPIRED, SIGNER)],
+    "another signer than gpg's": [VERIFY, forged(SignatureVerdict.GOOD, "C" * 40)],
+    "that a stranger's signature is the sender's": [
+        BY_STRANGER, forged(SignatureVerdict.GOOD, OTHER),
+    ],
     "that what we decrypted came in clear": [DECRYPT, honest()],
     "too many ciphertexts": [*[DECRYPT] * 7, honest()],
     "too many signatures": [*[VERIFY] * 4, *[VerifyOpaque(b"", 1)] * 3, honest()],
@@ -195,12 +222,13 @@ async def test_a_lie_is_a_death_and_two_are_too_complex(name: str) -> None:
 
 TRUTHS: dict[str, Script] = {
     "the mail": [honest()],
-    "a signature that gpg found good": [VERIFY, Opened(forged(SignatureVerdict.GOOD, SIGNER))],
-    "a signature without its octets": [Opened(forged(SignatureVerdict.BAD, ""))],
-    "a ciphertext that it asked for": [DECRYPT, Opened(opened_ciphertext(size=len(RAW)))],
-    "as many questions as may be": [
-        *[DECRYPT] * 6, *[VERIFY] * 6, Opened(opened_ciphertext(size=len(RAW))),
+    "a signature that gpg found good": [VERIFY, forged(SignatureVerdict.GOOD, SIGNER)],
+    "a stranger's signature": [
+        BY_STRANGER, forged(SignatureVerdict.GOOD, OTHER, by_sender=False),
     ],
+    "a signature without its octets": [forged(SignatureVerdict.BAD, "", by_sender=False)],
+    "a ciphertext that it asked for": [DECRYPT, of_raw(opened_ciphertext())],
+    "as many questions as may be": [*[DECRYPT] * 6, *[VERIFY] * 6, of_raw(opened_ciphertext())],
     "a certificate for the author": [Import(b"key", REPORTER), LookUp(SIGNER), honest()],
 }  # fmt: skip
 
@@ -216,7 +244,7 @@ async def test_the_truth_is_believed_at_once(name: str) -> None:
 async def test_no_more_is_decrypted_than_for_any_mail() -> None:
     """A process may ask for what it likes: the bounds of the settings are ours."""
     gpg = Knows()
-    script = [Decrypt(b"a", 1 << 40)] * 4 + [Opened(opened_ciphertext(size=len(RAW)))]
+    script = [Decrypt(b"a", 1 << 40)] * 4 + [of_raw(opened_ciphertext())]
     opener, _ = opener_of(script, gpg)
     await opener.open(RAW)
     assert [1000, 1000, 0, 0] == gpg.limits

@@ -93,10 +93,10 @@ class GitHubBench:
         """Return the Markdown of a comment without files."""
         return markdown.told_comment(draft, key.marker, limit=BODY_LIMIT)
 
-    async def files(self) -> Mapping[str, bytes]:
+    async def files(self) -> Sequence[tuple[str, bytes]]:
         """Return the files of the repository, by their last name."""
         kept: Mapping[str, str] = self.github.state()["files"]
-        return {name.rpartition("/")[2]: b64decode(text) for name, text in kept.items()}
+        return [(name.rpartition("/")[2], b64decode(text)) for name, text in kept.items()]
 
     async def write(self, ref: IssueRef, text: str) -> None:
         """Write a comment, as kim."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any, Self
 
@@ -81,9 +81,9 @@ class GitLabBench:
         """Return the Markdown of a comment without files."""
         return markdown.told_comment(draft, key.marker, limit=1_000_000)
 
-    async def files(self) -> Mapping[str, bytes]:
+    async def files(self) -> Sequence[tuple[str, bytes]]:
         """Return the uploads of the project."""
-        return {file["name"]: file["content"].encode("latin-1") for file in self.gitlab.uploads()}
+        return [(file["name"], file["content"].encode("latin-1")) for file in self.gitlab.uploads()]
 
     async def write(self, ref: IssueRef, text: str) -> None:
         """Write an internal note, as kim."""

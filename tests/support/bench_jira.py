@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, Self
@@ -109,10 +109,10 @@ class JiraBench:
         told = replace(draft, blocks=(*draft.blocks, *_whole(draft)))
         return self.dialect.told_comment(told, limit=TEXT_LIMIT)
 
-    async def files(self) -> Mapping[str, bytes]:
+    async def files(self) -> Sequence[tuple[str, bytes]]:
         """Return the attachments of all issues."""
         files = [file for issue in self.jira.issues() for file in issue["files"]]
-        return {file["name"]: file["content"].encode("latin-1") for file in files}
+        return [(file["name"], file["content"].encode("latin-1")) for file in files]
 
     async def write(self, ref: IssueRef, text: str) -> None:
         """Write a comment, as kim."""

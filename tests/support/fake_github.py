@@ -46,6 +46,7 @@ OTHERS = {
 BEHAVIOURS: Mapping[str, str] = {
     "opens-to-public": "create-issue",
     "opens-while-told": "update-issue",
+    "opens-while-commented": "create-note",
     "labels-dropped": "create-issue",
     "added-labels-dropped": "add-labels",
     "milestone-dropped": "create-issue",
@@ -570,6 +571,8 @@ def _create_note(world: World, path: Mapping[str, str], body: Json) -> Response:
     note = _note(world, project, int(path["number"]), text, world.bot)
     world.notes.append(note)
     world.issues[name]["updated_at"] = note["updated_at"]
+    if world.behaves("opens-while-commented"):
+        world.visibility = "public"
     return JSONResponse(shapes.comment(world.base, note), 201)
 
 

@@ -279,6 +279,7 @@ def _comment(world: World, comment: Json, *, expand: str = "properties") -> Json
     return {
         "id": comment["id"],
         "author": _user(world, comment["by"]),
+        "updateAuthor": _user(world, comment.get("edited_by", comment["by"])),
         "body": _text(world, comment["body"]),
         "created": comment["created"],
         "updated": comment["updated"],

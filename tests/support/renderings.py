@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markdown import Markdown
 from rich.panel import Panel
 from rich.rule import Rule
@@ -38,6 +39,9 @@ from secbridge.testing.drafts import a_case, a_delivery, a_message
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 WIDTH = 110
 LIMIT = 32_767
+
+_FOLD = re.compile("<details><summary>(.*?)</summary>")
+"""What folds a quotation: the one HTML of ours that is seen, and that rich leaves out."""
 
 _TEXT = """Hello,
 
@@ -65,7 +69,7 @@ def renderings() -> Mapping[str, str]:
     document = json.loads(adf.told_issue(draft, limit=LIMIT))
     markup = wiki.told_issue(draft, limit=LIMIT)
     drawn = {
-        "issue-markdown.svg": ("GitLab and GitHub", Markdown(told)),
+        "issue-markdown.svg": ("GitLab and GitHub", Markdown(_FOLD.sub(r"**▸ \1**", told))),
         "issue-jira-cloud.svg": ("Jira Cloud", _document(document)),
         "issue-jira-data-center.svg": ("Jira Data Center: the markup as it is sent", Text(markup)),
         "issue-embedded.svg": ("secbridge issue show 1", Text(plain.issue_text(draft))),
@@ -92,7 +96,7 @@ def _mail() -> Message:
         authors=("rita@example.net",),
         text=_TEXT,
         attachments=(
-            Attachment("poc.bin", "application/octet-stream", b"\0" * 2_048, False, True),
+            Attachment("poc.bin", "application/octet-stream", b"\0" * 2_048, True, False),
         ),
     )
 
@@ -112,8 +116,6 @@ def _svg(name: str, draft: IssueDraft, title: str, shown: RenderableType) -> str
 
 
 def _document(document: Mapping[str, Any]) -> RenderableType:
-    from rich.console import Group
-
     parts: list[RenderableType] = []
     for node in document["content"]:
         parts += [*_node(node), Text()]

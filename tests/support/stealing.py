@@ -81,7 +81,8 @@ def _sub(kind: int, body: bytes) -> bytes:
 
 def _number(octets: bytes) -> bytes:
     value = int.from_bytes(octets, "big")
-    return struct.pack(">H", value.bit_length()) + value.to_bytes((value.bit_length() + 7) // 8, "big")
+    size = (value.bit_length() + 7) // 8
+    return struct.pack(">H", value.bit_length()) + value.to_bytes(size, "big")
 
 
 def _hashed_key(body: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from secbridge.model.case import IssueRef
 from secbridge.model.issue import Actor, CommentDraft, IssueChange, IssueDraft
@@ -101,14 +101,14 @@ class LocalBench:
         """Return the plain text of a comment."""
         return plain.comment_text(draft)
 
-    async def files(self) -> Mapping[str, bytes]:
+    async def files(self) -> Sequence[tuple[str, bytes]]:
         """Return the files of all issues, opened."""
         rows = [
             file
             for issue in await self.rows.list_issues()
             for file in await self.rows.attachments(issue.number)
         ]
-        return {row.name: (await open_attachment(self.sealer, row)).content for row in rows}
+        return [(row.name, (await open_attachment(self.sealer, row)).content) for row in rows]
 
     async def write(self, ref: IssueRef, text: str) -> None:
         """Comment, as ``secbridge issue comment`` does."""

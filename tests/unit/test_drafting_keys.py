@@ -88,7 +88,7 @@ def test_a_question_about_another_cases_key_says_so() -> None:
     text = shown(
         keys.draft_key_change(CASE, replace(CHANGED, bound=None), None, held=True, mark="sb:")
     )
-    assert "none in this case; a later case of the same address has this" in text
+    assert "none; this one came with another mail under that address" in text
 
 
 def test_an_acknowledgement_that_leaves_late_says_to_which_key() -> None:

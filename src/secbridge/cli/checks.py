@@ -126,6 +126,10 @@ async def _tried(subject: str, look: Look) -> Sequence[Finding]:
         return await look() or (Finding(subject, Severity.OK, "Works."),)
     except SecbridgeError as exc:
         return (_failure(subject, exc),)
+    except Exception as exc:  # noqa: BLE001 - of a plugin; its text may hold anything
+        text = f"It broke while it was tried ({type(exc).__name__})."
+        mend = "Look for a newer version of what is installed there, or report this."
+        return (Finding(subject, Severity.ERROR, text, mend),)
 
 
 def _role_key(house: House, fingerprint: str) -> Look:
@@ -194,13 +198,14 @@ def _fallback(house: House) -> Look:
     async def look() -> Sequence[Finding]:
         away = await house.store.away_from_home(LOCAL_TRACKER)
         staying = [one.case for one in away if one.left is None]
-        return [
+        known = [
             finding
             for alias in house.aliases.values()
             for finding in _of_alias(
                 house, alias, [case for case in staying if case.route.alias == alias.address]
             )
         ]
+        return (*known, *_of_nobody([c for c in staying if c.route.alias not in house.aliases]))
 
     return look
 
@@ -213,15 +218,26 @@ def _of_alias(house: House, alias: Alias, away: Sequence[Case]) -> Iterator[Find
         yield Finding(subject, Severity.OK, text, setting=setting)
     if not away:
         return
-    names = ", ".join(case.id for case in away[:_LISTED]) + (", …" if len(away) > _LISTED else "")
-    number = "1 case" if len(away) == 1 else f"{len(away)} cases"
-    text = f"In the embedded tracker for now: {number} ({names})."
+    text = _away(away)
     if has_one:
         mend = "Mend what is said of its own tracker: they move there within retry.trackers."
         yield Finding(subject, Severity.WARNING, text, mend, setting)
     else:
         mend = 'Set fallback = "local" again until they have moved: nothing moves them now.'
         yield Finding(subject, Severity.ERROR, text, mend, setting)
+
+
+def _of_nobody(away: Sequence[Case]) -> Iterator[Finding]:
+    """Tell of cases whose alias was taken out of the configuration: they would stay for ever."""
+    if away:
+        mend = "Configure their alias again until they have moved: nothing moves them now."
+        yield Finding("fallback", Severity.ERROR, _away(away), mend, "alias")
+
+
+def _away(away: Sequence[Case]) -> str:
+    names = ", ".join(case.id for case in away[:_LISTED]) + (", …" if len(away) > _LISTED else "")
+    number = "1 case" if len(away) == 1 else f"{len(away)} cases"
+    return f"In the embedded tracker for now: {number} ({names})."
 
 
 def _store(house: House) -> Look:

@@ -361,7 +361,7 @@ async def _files(settings: Settings, delivery_id: str, folder: Path) -> list[tup
 def retry(
     delivery_id: DeliveryId, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """Let a deferred or quarantined delivery be worked on again, now.
+    """Let a deferred, held or quarantined delivery be worked on again, now.
 
     Example: secbridge delivery retry ID
     """

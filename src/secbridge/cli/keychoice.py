@@ -151,15 +151,15 @@ async def _asked(desk: KeyDesk, case: Case, found: Inspected, ask: Ask) -> str |
 
 
 async def _bound(store: Store, brought: Brought, case: Case) -> Brought:
-    """Bind the certificate as a person's word, in place of another one where it was agreed."""
+    """Bind the certificate as a person's word, in place of another one where it was agreed.
+
+    One that is bound already becomes a person's word so: then a key that came since, and was not
+    accepted, holds the answer no longer.
+    """
     fingerprint, by_hand = brought.found.certificate.fingerprint, CertificateSource.PERSON
-    if brought.replaced is not None:
-        change = KeyChange(case.id, brought.address, fingerprint, by_hand, now())
-        await store.propose_key(change)
-        await store.accept_key(case.id, fingerprint, by=person())
-    else:
-        binding = KeyBinding(brought.address, fingerprint, by_hand, now(), accepted_by=person())
-        await store.bind_key(case.id, binding)
+    change = KeyChange(case.id, brought.address, fingerprint, by_hand, now())
+    await store.propose_key(change)
+    await store.accept_key(case.id, fingerprint, by=person())
     woken = await store.wake_held(case_id=case.id)
     return replace(brought, bound_to=case.id, woken=woken)
 

@@ -10,6 +10,7 @@ down to one address, its own signatures and the keys that encrypt or sign.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -209,6 +210,17 @@ def fingerprints(content: bytes) -> tuple[str, ...]:
 
 
 # ── Cutting down ─────────────────────────────────────────────────────────────────────────────────
+
+
+def with_key(content: bytes, fingerprint: str) -> bytes:
+    """Return, of certificates that nobody looked at yet, the one with this key; else nothing."""
+    if len(content) > MOST_OCTETS:
+        return b""
+    for piece in [piece for blob in _binaries(content) for piece in _split(blob)]:
+        with suppress(UnreadableError), library():
+            if fingerprint in fingerprints(piece):
+                return piece
+    return b""
 
 
 def with_primary(content: bytes, fingerprint: str) -> bytes:

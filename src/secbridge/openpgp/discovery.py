@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import assert_never
 from weakref import WeakValueDictionary
@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 from secbridge import maillog
 from secbridge.mail.packets import OpenPGPKind, sniff
 from secbridge.model.message import CertificateSource, FoundCertificate
+from secbridge.openpgp import certs
 from secbridge.openpgp.fetching import Fetched, Fetcher, Outcome
 from secbridge.openpgp.keyservers import by_address_url, by_fingerprint_url, is_full_fingerprint
 from secbridge.openpgp.wkd import directory_urls
@@ -146,8 +147,8 @@ class Discovery:
     async def _asked(self, question: _Question) -> Fetched:
         began = time.perf_counter()
         fetched = await self._first_answer(question)
-        if fetched.outcome is Outcome.FOUND and not _is_certificate(fetched.content):
-            fetched = Fetched(Outcome.ABSENT, detail="no-certificate")
+        if fetched.outcome is Outcome.FOUND:
+            fetched = _looked_at(question, fetched)
         took_ms = round((time.perf_counter() - began) * 1000)
         maillog.looked_up(question.source.value, fetched.outcome.value, fetched.detail, took_ms)
         return fetched
@@ -160,6 +161,21 @@ class Discovery:
                 break
             fetched = await self._fetcher.get(url, ours=question.ours)
         return fetched
+
+
+def _looked_at(question: _Question, fetched: Fetched) -> Fetched:
+    """Return an answer, or that it is none.
+
+    Who was asked for a fingerprint proves no user ID, so it has a say in that one certificate only.
+    """
+    if not _is_certificate(fetched.content):
+        return Fetched(Outcome.ABSENT, detail="no-certificate")
+    if question.source is not CertificateSource.HKP:
+        return fetched
+    content = certs.with_key(fetched.content, question.query)
+    if not content:
+        return Fetched(Outcome.ABSENT, detail="another-certificate")
+    return replace(fetched, content=content)
 
 
 def _is_certificate(content: bytes) -> bool:

@@ -73,30 +73,44 @@ class Conversation:
         except Deferral as error:
             seconds = round((error.retry_after or timedelta(0)).total_seconds())
             maillog.deferred("conversation", error.code, seconds, alarm=error.alarm)
+        except Exception as error:  # noqa: BLE001 - the last net: the other projects go on
+            maillog.fault("conversation", type(error).__name__)
 
     async def listen(self, place: Place) -> None:
         """Read what is new in one project and do what is asked there.
 
-        Raises Deferral; what has its outcome by then is not done again, the rest is read again.
+        A command that cannot be done or answered now (its issue is locked, say) holds up none that
+        came after it.  Raises Deferral then; what has its outcome is not done again, the rest is
+        read again.
         """
         tracker, known = self._trackers[place], await self._events.cursor(*place)
         events, cursor = await tracker.events(known)
+        failures: list[Deferral] = []
         for event in events:
-            await self._hear(place, tracker, event)
+            try:
+                await self._hear(tracker, event)
+            except Deferral as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
         if cursor != known:
             await self._events.move_cursor(*place, cursor)
 
-    async def _hear(self, place: Place, tracker: Tracker, event: TrackerEvent) -> None:
+    async def _hear(self, tracker: Tracker, event: TrackerEvent) -> None:
         match event:
             case CommentWritten():
-                await self._comment(place, tracker, event)
+                await self._comment(tracker, event)
             case IssueChanged():
                 return  # the tracker's own business
             case _:
                 assert_never(event)
 
-    async def _comment(self, place: Place, tracker: Tracker, written: CommentWritten) -> None:
-        """Do the command of a comment, if it is one and we have not done it before."""
+    async def _comment(self, tracker: Tracker, written: CommentWritten) -> None:
+        """Do the command of a comment, if it is one and we have not done it before.
+
+        It is known by the place of its case: an issue that was moved to another project of ours is
+        listened to from both.
+        """
         asked = commands.parse(written.text, mark=self._mark)
         if asked is None or written.author.is_us:
             return
@@ -104,13 +118,13 @@ class Conversation:
         if case is None:
             return
         began, name = perf_counter(), _code(asked)
-        before = await self._events.hear(*place, written.key, case_id=case.id, command=name)
+        before = await self._events.hear(*case.place, written.key, case_id=case.id, command=name)
         if before.done:
             return
         outcome, said = await self._done(tracker, case, written, asked)
         await self._answer(tracker, case, written, before, said)
         await self._events.heard(
-            *place, written.key, case_id=case.id, by=written.author.name, outcome=outcome
+            *case.place, written.key, case_id=case.id, by=written.author.name, outcome=outcome
         )
         maillog.commanded(case.id, name, outcome, round((perf_counter() - began) * 1000))
 

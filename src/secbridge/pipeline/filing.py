@@ -43,13 +43,28 @@ class Filing:
         A tracker that is away is waited for: the fallback is for one that cannot keep a secret.
         """
         route = case.route
+        if key.attempted_at is not None and await self._began_in_shelter(route.alias, key):
+            return await self._file_in_shelter(case, key, delivery, message)
         draft = draft_report(case, delivery, message, mark=self._mark)
         try:
             tracker = await self._guarding.tracker(route.tracker, route.project)
             return await tracker.ensure_issue(key, draft)
         except (PermanentFault, NotConfidential) as error:
-            if (shelter := self._shelters.get(route.alias)) is None:
+            if route.alias not in self._shelters:
                 raise
             maillog.filed_in_fallback(case.id, route.tracker, route.project, error.code)
+        return await self._file_in_shelter(case, key, delivery, message)
+
+    async def _began_in_shelter(self, alias: str, key: EffectKey) -> bool:
+        """Whether an attempt that died had begun in the embedded tracker.
+
+        The project may be mended by now; the issue that is here goes home as every other does.
+        """
+        shelter = self._shelters.get(alias)
+        return shelter is not None and await shelter.holds(key)
+
+    async def _file_in_shelter(
+        self, case: Case, key: EffectKey, delivery: Delivery, message: Message
+    ) -> IssueRef:
         draft = draft_report(case, delivery, message, notes=(WHY_HERE,), mark=self._mark)
-        return await shelter.ensure_issue(key, draft)
+        return await self._shelters[case.route.alias].ensure_issue(key, draft)

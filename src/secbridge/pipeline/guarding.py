@@ -75,15 +75,22 @@ class Guarding:
         """
         place = (name, project)
         tracker = self.known(*place)
-        async with self._asking[place]:
-            opinion = self._opinions.get(place)
-            if opinion is None or self._is_worth_asking(opinion):
-                opinion = await self._ask(place)
+        opinion = self._opinions.get(place)
+        if opinion is None or self._is_worth_asking(opinion):
+            opinion = await self._asked(place)
         if refusal := opinion.refusal:
             raise PermanentFault(
                 "project-refused", refusal.text, setting=refusal.setting, mend=refusal.mend
             )
         return tracker
+
+    async def _asked(self, place: Place) -> Opinion:
+        """Return a fresh opinion: one asks, and all others that want it wait for the answer."""
+        async with self._asking[place]:
+            opinion = self._opinions.get(place)
+            if opinion is None or self._is_worth_asking(opinion):
+                opinion = await self._ask(place)
+            return opinion
 
     def known(self, name: str, project: str) -> Tracker:
         """Return a tracker as configured, whatever its check says; raises PermanentFault."""

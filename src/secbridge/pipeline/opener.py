@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import builtins
 import os
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,13 +42,14 @@ from secbridge.pipeline.opener_talk import (
 )
 from secbridge.pipeline.opening import author_of, too_complex
 from secbridge.ports import Decrypted, OpenPGP, Verified
+from secbridge.rules import structure
 
 _TRIES = 2
 """Processes that may die over one mail before the mail is to blame."""
 
 _IN_A_ROW = 16
 _SMALL = 1 << 20
-"""How many mails a process opens in a row, and how large (octets) they may be: see ``_pass_on``."""
+"""How many mails a process opens in a row, and how large (octets) they may be: see ``_part``."""
 
 _ROOM = 16 << 20
 _FACTOR = 4
@@ -103,73 +103,46 @@ class ProcessOpener:
     ) -> None:
         self._openpgp = openpgp
         self._limits = limits
-        self._free = processes
-        self._queue: deque[asyncio.Future[Child | None]] = deque()
+        self._slots = asyncio.Semaphore(processes)
         self._max_time = max_time
         self._crew = Crew(processes, max_memory)
 
     async def open(self, raw: bytes) -> Message:
         """Return the mail, opened as far as we can.  Raises Deferral for faults of ours."""
-        child = await self._turn()
-        try:
+        async with self._slots:
             for _ in range(_TRIES):
                 began = perf_counter()
-                child = child or await self._crew.take()
+                child = await self._crew.take()
                 try:
-                    return await self._opened_by(child, raw)
+                    message = await self._opened_by(child, raw)
                 except _Ended as ended:
-                    dead, child = child, None
-                    await self._bury(dead, ended, len(raw), began)
+                    await self._bury(child, ended, len(raw), began)
                     if ended.blames_mail:
                         break
-            return too_complex(raw, self._limits)
-        except BaseException:
-            self._dismiss(child)
-            child = None
-            raise
-        finally:
-            self._pass_on(child, len(raw))
+                else:
+                    self._part(child, len(raw))
+                    return message
+        return too_complex(raw, self._limits)
 
     async def _opened_by(self, child: Child, raw: bytes) -> Message:
         child.mails += 1
-        return await _Talk(child, self._openpgp, self._limits, raw, self._max_time).opened()
-
-    # ── Turns ────────────────────────────────────────────────────────────────────────────────────
-
-    async def _turn(self) -> Child | None:
-        """Wait for one's turn; return the process that comes with it, if one does."""
-        if self._free:
-            self._free -= 1
-            return None
-        turn: asyncio.Future[Child | None] = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
         try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._pass_on(turn.result(), 0)
+            return await _Talk(child, self._openpgp, self._limits, raw, self._max_time).opened()
+        except _Ended:
+            raise
+        except BaseException:
+            self._crew.dismiss(child)
             raise
 
-    def _pass_on(self, child: Child | None, size: int) -> None:
-        """Give one's turn to the mail that waits longest, with the process that one had.
+    def _part(self, child: Child, size: int) -> None:
+        """Part from a process that has opened a mail.
 
-        With nobody waiting the process ends, so that no report ever lies in one that an earlier
-        mail has taken over.  A queue may share it, because making processes would cost the queue a
-        quarter of its time.
+        Mails that come one upon the other may share a process, because making one costs a queue of
+        mails a fifth of its time; but not many, and not after a large one.
         """
-        if child is not None and (child.mails >= _IN_A_ROW or size > _SMALL):
-            self._dismiss(child)
-            child = None
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(child)
-                return
-        self._free += 1
-        self._dismiss(child)
-
-    def _dismiss(self, child: Child | None) -> None:
-        if child is not None:
+        if child.mails < _IN_A_ROW and size <= _SMALL:
+            self._crew.keep(child)
+        else:
             self._crew.dismiss(child)
 
     # ── Processes ────────────────────────────────────────────────────────────────────────────────
@@ -215,6 +188,7 @@ class _Given:
     verdicts: set[tuple[SignatureVerdict, str]] = field(
         default_factory=lambda: {(SignatureVerdict.BAD, "")}  # a signature without its octets
     )
+    senders: set[tuple[SignatureVerdict, str]] = field(default_factory=set)
 
 
 class _Talk:
@@ -320,14 +294,26 @@ class _Talk:
         self._learn(facts)
 
     def _learn(self, facts: tuple[SignatureFact, ...]) -> None:
-        self._given.verdicts.update((fact.verdict, fact.fingerprint) for fact in facts)
+        given, author = self._given, author_of(self._raw, self._limits)
+        given.verdicts.update((fact.verdict, fact.fingerprint) for fact in facts)
+        by_sender = [fact for fact in facts if structure.signer_is_sender(author, fact)]
+        given.senders.update((fact.verdict, fact.fingerprint) for fact in by_sender)
 
     def _check(self, message: Message) -> None:
-        """Insist that the mail agrees with what we told: its size, its protection, its verdicts."""
+        """Insist that the mail agrees with what we told, and with the header that we have.
+
+        That is its size, its protection, its verdicts; and whom it names, whom we would answer, and
+        the thread that it goes on.
+        """
         self._insist(message.size == len(self._raw))
         self._insist(message.was_encrypted or not self._given.decrypted)
         said = {(one.verdict, one.fingerprint) for one in message.signatures}
         self._insist(said <= self._given.verdicts)
+        by_sender = {
+            (one.verdict, one.fingerprint) for one in message.signatures if one.signer_is_sender
+        }
+        self._insist(by_sender <= self._given.senders)
+        self._insist(_outside_of(message) == _outside_of(too_complex(self._raw, self._limits)))
 
     @staticmethod
     def _insist(holds: bool) -> None:
@@ -355,6 +341,11 @@ class _Talk:
             raise _Ended(Why.DIED) from None
         finally:
             self._left -= perf_counter() - began
+
+
+def _outside_of(message: Message) -> tuple[object, ...]:
+    """Return what the outer header alone says of a mail."""
+    return message.author, message.authors, message.headers, message.outer_subject
 
 
 def _exception(kind: str) -> str:

@@ -31,6 +31,9 @@ from secbridge.pipeline.opener_talk import Ready, Said
 _PATIENCE = 60.0
 """Seconds that the fork server may take to start or to carry out an order."""
 
+REST = 1.0
+"""Seconds after which a process that has opened a mail ends, unless another mail came."""
+
 _SMALL = 4096
 _GONE = (OSError, EOFError, Malformed)
 
@@ -91,13 +94,14 @@ class Crew:
         self._server: _ForkServer | None = None
         self._ready: deque[Child] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._making = asyncio.Lock()
         self._orders = asyncio.Lock()
         self.closed = False
 
     async def warm(self) -> None:
         """Let the first processes be made, if they are not there.  Raises Deferral as ``take``."""
         while len(self._ready) < self._size:
-            await self._finish(self._hire())
+            await self._finish(self._provide(self._size))
 
     async def take(self) -> Child:
         """Return a process for a mail.  Raises Deferral when there can be none now."""
@@ -107,8 +111,18 @@ class Crew:
                 if child.is_alive:
                     return child
                 self.dismiss(child)
-            await self._finish(self._hire())
+            await self._finish(self._provide(1))
         raise cannot_open("opener-stopped")
+
+    def keep(self, child: Child) -> None:
+        """Let a process that has opened a mail take the next one, if that comes within ``REST``."""
+        self._ready.appendleft(child)
+        asyncio.get_running_loop().call_later(REST, self._rested, child, child.mails)
+
+    def _rested(self, child: Child, mails: int) -> None:
+        if child.mails == mails and child in self._ready:
+            self._ready.remove(child)
+            self.dismiss(child)
 
     def dismiss(self, child: Child) -> None:
         """End a process, soon, and let another one take its place."""
@@ -138,13 +152,20 @@ class Crew:
 
     # ── Orders ───────────────────────────────────────────────────────────────────────────────────
 
+    async def _provide(self, count: int) -> None:
+        """Have one more process made, unless so many are there by now."""
+        async with self._making:
+            if len(self._ready) < count:
+                await self._hire()
+
     async def _replace(self, child: Child) -> None:
-        if self.closed or len(self._ready) >= self._size:
-            await self.end(child)
-            return
-        ending = child.pid if child.close() else 0
-        with suppress(Deferral):  # whoever needs one will be told
-            await self._hire(ending=ending)
+        async with self._making:
+            if self.closed or len(self._ready) >= self._size:
+                await self.end(child)
+                return
+            ending = child.pid if child.close() else 0
+            with suppress(Deferral):  # whoever needs one will be told
+                await self._hire(ending=ending)
 
     async def _hire(self, *, ending: int = 0) -> None:
         """Have a process made that waits for a mail, and end one."""

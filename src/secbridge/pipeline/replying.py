@@ -34,7 +34,6 @@ from secbridge.rules.replies import Answer, KeyChanged, KeyFound, KeyProblem, Ke
 EXPORT_KEPT = timedelta(minutes=10)
 """How long an exported role certificate is used again."""
 
-
 HELD = timedelta(hours=6)
 """How often a held answer looks for a key by itself, unless the operator chose otherwise."""
 
@@ -111,7 +110,7 @@ class Answering:
     with that is a command for us.
     """
 
-    def __init__(  # what an operator may choose
+    def __init__(
         self,
         openpgp: OpenPGP,
         cases: Cases,

@@ -107,6 +107,8 @@ class Returning:
             except Deferral as error:
                 alarm = error.alarm and error.code != "project-refused"  # guarding told of that
                 maillog.deferred(leaving.case.id, error.code, 0, alarm=alarm)
+            except Exception as error:  # noqa: BLE001 - of a plugin; it keeps no other case away
+                maillog.fault("returning", type(error).__name__)
 
     async def _take_home(self, leaving: Leaving) -> None:
         """Go as far as possible with one case; the next journey goes on from there."""

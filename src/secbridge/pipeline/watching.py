@@ -26,7 +26,10 @@ class Watching:
         self._guarding = guarding
 
     async def look_around(self, *, limit: int = AT_ONCE) -> None:
-        """Look at up to ``limit`` issues.  A tracker that is away is left alone for this round."""
+        """Look at up to ``limit`` issues.  A tracker that is away is left alone for this round.
+
+        An issue that cannot be looked at hides no other: it has had its turn, and the next comes.
+        """
         away: set[str] = set()
         for watched in await self._places.issues_to_look_at(limit=limit):
             name, _ = watched.case.place
@@ -34,9 +37,15 @@ class Watching:
                 continue
             try:
                 await self._look(watched)
+                continue
+            except PermanentFault as error:
+                maillog.deferred("watching", error.code, 0, alarm=False)
             except Deferral as error:
                 away.add(name)
                 maillog.deferred("watching", error.code, 0, alarm=False)
+            except Exception as error:  # noqa: BLE001 - of a plugin; the other issues are looked at
+                maillog.fault("watching", type(error).__name__)
+            await self._places.passed_over(watched.case.id)
 
     async def _look(self, watched: Watched) -> None:
         """Look at one issue and keep what is seen.  Raises Deferral when nothing can be seen."""
@@ -71,6 +80,7 @@ OUT_OF_SIGHT = frozenset(
         "tracker-forbidden",
         "tracker-moved-away",
         "tracker-hides-issue",
+        "tracker-issues-off",  # GitHub's 410, which it also says of an issue that was deleted
         "local-issue-missing",
     }
 )

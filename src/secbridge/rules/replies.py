@@ -75,9 +75,10 @@ class KeyProblem:
 class KeyChanged:
     """Another certificate came than the bound one; nothing is sent to it before the team agrees.
 
-    ``bound`` is None where the case itself has none, and a later case of the same address brought
-    one.  ``code`` says why the bound one cannot be used, None where it can.  ``endorsement`` is
-    what the signature of the bound key over the whole mail is worth, ABSENT without one.
+    ``bound`` is None where the case itself has none, and this one came with another mail under the
+    same address: that of a later case, or one for which a team was asked and did not agree.
+    ``code`` says why the bound one cannot be used, None where it can.  ``endorsement`` is what the
+    signature of the bound key over the whole mail is worth, ABSENT without one.
     """
 
     bound: str | None

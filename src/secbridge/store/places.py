@@ -42,6 +42,9 @@ _LOOK = _WATCH.on_conflict_do_update(
     index_elements=["case_id"],
     set_={name: _WATCH.excluded[name] for name in ("looked_at", "standing", "open")},
 )
+_PASS_OVER = _WATCH.on_conflict_do_update(
+    index_elements=["case_id"], set_={"looked_at": _WATCH.excluded.looked_at}
+)
 _others = cases.alias("others")
 _IS_AT = func.coalesce(cases.c.issue_tracker, cases.c.tracker)
 _AWAY = (
@@ -115,6 +118,9 @@ class PlacesRoom(StoreRoom):
         }
 
         def reroute(transaction: Transaction) -> bool:
+            known = known_cases.find(transaction.connection, case_id)
+            if known is not None and known.issue is None and known.route == route:
+                return True  # done before: a delivery that is tried again asks again
             if not transaction.connection.execute(_REROUTE, row).rowcount:
                 return False
             facts: journal.Facts = {"tracker": route.tracker, "project": route.project}
@@ -141,6 +147,8 @@ class PlacesRoom(StoreRoom):
         def look(transaction: Transaction) -> bool:
             connection = transaction.connection
             known = _case(connection, case_id)
+            if state is not None and known.issue and state.ref.tracker != known.issue.tracker:
+                return False  # the case was taken home while we looked at the issue that it left
             before = _standing(connection.execute(_SEEN, {"wanted": case_id}).scalar_one_or_none())
             row = {
                 "case_id": case_id,
@@ -157,6 +165,20 @@ class PlacesRoom(StoreRoom):
             return news
 
         return await self._db.write(look)
+
+    async def passed_over(self, case_id: str) -> None:
+        """Record that an issue could not be looked at, so that others come before it."""
+        row = {
+            "case_id": case_id,
+            "looked_at": self._clock.now(),
+            "standing": Standing.KEPT.value,  # as it was filed, where no look has seen it yet
+            "open": True,
+        }
+
+        def pass_over(transaction: Transaction) -> None:
+            transaction.connection.execute(_PASS_OVER, row)
+
+        await self._db.write(pass_over)
 
     # ── Taking them home ──────────────────────────────────────────────────────────────────────────
 

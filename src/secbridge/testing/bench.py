@@ -103,8 +103,8 @@ class Bench(Protocol):
         """Return the text that a comment without files should have."""
         ...
 
-    async def files(self) -> Mapping[str, bytes]:
-        """Return the files that stand beside issues, by their names."""
+    async def files(self) -> Sequence[tuple[str, bytes]]:
+        """Return name and content of each file that stands beside an issue."""
         ...
 
     async def write(self, ref: IssueRef, text: str) -> None:

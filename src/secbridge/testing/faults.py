@@ -104,6 +104,17 @@ class FaultContract:
         (issue,) = await bench.issues()
         assert (bench.told_comment(key, draft),) == issue.comments
 
+    @pytest.mark.parametrize("fault", ["500-before", "drop-after"])
+    async def test_a_file_is_there_once_when_it_is_told_again(
+        self, bench: RemoteBench, fault: str
+    ) -> None:
+        """A worker that tries again finds the file that it put there before."""
+        bench.fake.fault(fault, on="update-issue")
+        with log_lines():
+            await persist(bench, new_key().marker, report_draft(bench))
+        names = [name for name, _ in await bench.files()]
+        assert len(set(names)) == len(names)
+
     # ── What a failure is called ──────────────────────────────────────────────────────────────────
 
     @pytest.mark.parametrize("fault", LOST)

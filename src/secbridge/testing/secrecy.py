@@ -30,7 +30,7 @@ class SecrecyContract:
         assert CANARY not in bench.bodies()
         assert REPORTER not in bench.bodies()
         assert alarms(lines) == ["tracker.not_confidential"]
-        assert dict(await bench.files()) == {}
+        assert list(await bench.files()) == []
 
     async def test_once_the_tracker_can_keep_a_secret_the_same_issue_is_told(
         self, bench: OpenableBench

@@ -205,6 +205,11 @@ class Door(ABC):
         """Let every thread make a new client, with the token read again, for its next request."""
         self._generation += 1
 
+    @property
+    def generation(self) -> int:
+        """How often the token was read again: who we are is to be asked again, too."""
+        return self._generation
+
     def _blocking(self, ask: Ask) -> Json:
         """Send one request and return its JSON; the libraries' exceptions end here."""
         self._mine.headers = {}

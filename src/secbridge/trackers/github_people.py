@@ -32,12 +32,14 @@ class People:
         self._clock = clock
         self._fallback = fallback
         self._me: Account | None = None
+        self._asked_at = 0
         self._assignable: dict[str, str] = {}
         self._roles: dict[tuple[str, str, str], tuple[datetime, bool]] = {}
 
     async def myself(self) -> Account:
         """Return the account that we are: the token's, or the robot of the App."""
-        if self._me is None:
+        if self._me is None or self._asked_at != self._door.generation:
+            self._asked_at = self._door.generation
             self._me = await (self._token_owner() if self._door.app is None else self._robot())
         return self._me
 

@@ -36,12 +36,14 @@ class People:
         self._clock = clock
         self._fallback = fallback
         self._me: Account | None = None
+        self._asked_at = 0
         self._accounts: dict[str, Account] = {}
         self._levels: dict[str, tuple[datetime, int]] = {}
 
     async def myself(self) -> Account:
         """Return the account whose token we hold."""
-        if self._me is None:
+        if self._me is None or self._asked_at != self._door.generation:
+            self._asked_at = self._door.generation
             answer = await self._door.get("who am I", "/user")
             account = answers.account_in(answer)
             if account is None:

@@ -159,16 +159,25 @@ class JiraDesk:
         await self.door.put("secure issue", issue_path(ref.id), body)
 
     async def attach(self, seen: Seen[str], draft: IssueDraft | CommentDraft) -> Sequence[Note]:
-        """Upload what the policy allows; Jira shows files to those who see the issue."""
+        """Upload what the policy allows; Jira shows files to those who see the issue.
+
+        A file that Jira refuses is withheld, and keeps nobody from reading the report.
+        """
         policy = self.wishes.attachments
         plan = await files.plan_files(draft, policy, self._team, whole=self._whole(draft))
         have = await self._names_of_files(seen.ref) if plan.files else frozenset[str]()
-        for file in plan.files:
-            if file.name not in have:
-                upload = Upload(file.name, file.content, file.media_type)
-                path = f"{issue_path(seen.ref.id)}/attachments"
-                await self.door.send(Ask("attach file", "post", path, upload=upload))
+        try:
+            for file in plan.files:
+                if file.name not in have:
+                    await self._upload(seen.ref, file)
+        except PermanentFault as error:
+            return (*files.withheld(f"Files are not here: {error.sentence}", draft), *plan.notes)
         return (*_beside(plan.files), *plan.notes)
+
+    async def _upload(self, ref: IssueRef, file: DraftAttachment) -> None:
+        upload = Upload(file.name, file.content, file.media_type)
+        path = f"{issue_path(ref.id)}/attachments"
+        await self.door.send(Ask("attach file", "post", path, upload=upload))
 
     async def compose(
         self, key: EffectKey, draft: IssueDraft, seen: Seen[str], notes: Sequence[Note]

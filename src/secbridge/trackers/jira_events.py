@@ -184,20 +184,21 @@ class Events:
         seen: frozenset[str],
         told: _Told,
     ) -> None:
-        """Add a comment that is new or edited, and a person's."""
+        """Add a comment that is new or edited, and a person's; who edited it answers for it."""
         number, author = answers.text(comment, "id"), answers.account(comment.get("author"))
+        editor = answers.account(comment.get("updateAuthor")) or author
         at = answers.moment(comment.get("updated")) or answers.moment(comment.get("created"))
         key = f"comment {number}@{at}"
-        if author is None or at is None or at < cursor.since - OVERLAP - SKEW or key in seen:
+        if not (author and editor and at) or at < cursor.since - OVERLAP - SKEW or key in seen:
             return
         told.keys.append(key)
-        if author.is_machine or author.id == self._desk.people.my_id:
+        if any(one.is_machine or one.id == self._desk.people.my_id for one in (author, editor)):
             return
         told.events.append(
             CommentWritten(
                 key=number,
                 issue=issue.ref,
-                author=Actor(author.id, author.name),
+                author=Actor(editor.id, editor.name),
                 at=at,
                 text=self._desk.dialect.words(comment.get("body")),
                 comment_id=number,

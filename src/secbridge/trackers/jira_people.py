@@ -45,13 +45,15 @@ class People:
         self._clock = clock
         self._commanders = tuple(commanders)
         self._me: Account | None = None
+        self._asked_at = 0
         self._found: dict[str, Account] = {}
         self._members: Members | None = None
         self._groups: dict[str, tuple[frozenset[str], datetime]] = {}
 
     async def myself(self, *, again: bool = False) -> Account:
         """Return the account whose token we hold; ``again`` asks although it is known."""
-        if self._me is None or again:
+        if self._me is None or again or self._asked_at != self._door.generation:
+            self._asked_at = self._door.generation
             account = answers.account(await self._door.get("who am I", "myself"))
             if account is None:
                 raise answers.unreadable()

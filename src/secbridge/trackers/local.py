@@ -165,6 +165,10 @@ class LocalTracker:
         """Return whether a person wrote it: who can write here is an operator of this machine."""
         return not actor.is_us
 
+    async def holds(self, key: EffectKey) -> bool:
+        """Return whether an issue with this marker is here."""
+        return await self.desk.issues.find_issue(key.marker) is not None
+
     async def text(self, ref: IssueRef) -> str:
         """Return what an issue says."""
         return await _text(self.desk.sealer, (await self.desk.row(ref)).sealed_body)

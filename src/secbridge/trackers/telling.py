@@ -89,9 +89,7 @@ class Desk(Protocol[Body]):
         """Ask once more that the issue be confidential and have its labels."""
         ...
 
-    async def attach(
-        self, seen: Seen[Body], draft: IssueDraft | CommentDraft
-    ) -> Sequence[Note]:
+    async def attach(self, seen: Seen[Body], draft: IssueDraft | CommentDraft) -> Sequence[Note]:
         """Put the files of a draft beside a proven issue, each once, as the policy allows.
 
         What is there already under its neutral name is left.  Return what to say of them: where
@@ -293,7 +291,10 @@ async def _attached(
 
 
 async def _compare(desk: Desk[Body], comment: CommentRef, body: Body, draft: CommentDraft) -> None:
+    """Read back what was told, and whether others see it who did not a moment ago: an alarm."""
     seen = await desk.read_comment(comment)
+    if not (seen.internal or (await desk.read_issue(comment.issue)).confidential):
+        maillog.not_confidential(draft.case_id, desk.name, comment.issue.number, ("internal",))
     if not seen.told:
         raise OutcomeUnknown("not-told", "The tracker took the mail and does not show it.")
     if seen.body != body:

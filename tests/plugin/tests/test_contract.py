@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -69,9 +69,9 @@ class FolderBench:
         """Return the Markdown of a comment without files."""
         return markdown.told_comment(draft, key.marker, limit=LIMIT)
 
-    async def files(self) -> Mapping[str, bytes]:
+    async def files(self) -> Sequence[tuple[str, bytes]]:
         """Return the files of all issues."""
-        return {file.name: file.read_bytes() for file in self.path.glob("*/files/*")}
+        return [(file.name, file.read_bytes()) for file in self.path.glob("*/files/*")]
 
     async def write(self, ref: IssueRef, text: str) -> None:
         """Put a comment there, as a person does with an editor."""
