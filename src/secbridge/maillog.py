@@ -158,7 +158,7 @@ def opener_started(*, closed_off: bool, took_ms: int) -> None:
     write("opener.started", closed_off=closed_off, ms=took_ms)
 
 
-def opener_died(  # noqa: PLR0913 - each is a fact
+def opener_died(
     why: str, size: int, took_ms: int, *, signal: int, kind: str, alarm: bool
 ) -> None:
     """Tell that a process ended over a mail of this size: by our bounds, a signal, or a fault.

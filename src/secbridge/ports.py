@@ -599,7 +599,9 @@ class OpenPGP(Protocol):
         """Open what ``seal`` made; failing to is a fault of ours."""
         ...
 
-    async def import_certificate(self, content: bytes, *, address: str) -> Certificate | None:
+    async def import_certificate(
+        self, content: bytes, *, address: str, by_person: bool = False
+    ) -> Certificate | None:
         """Inspect the certificates in ``content``; keep and return the one that names ``address``.
 
         Only user IDs equal to ``address`` are imported.  None when no certificate names it; one
@@ -612,8 +614,14 @@ class OpenPGP(Protocol):
         """Return what the ring knows of a certificate, or None."""
         ...
 
-    async def certificates_for(self, address: str) -> Sequence[Certificate]:
-        """Return the certificates with this address as a valid user ID, usable ones first."""
+    async def certificates_for(
+        self, address: str, *, strangers: bool = False
+    ) -> Sequence[Certificate]:
+        """Return the certificates with this address as a valid user ID, usable ones first.
+
+        Those that a person put into the ring; with ``strangers`` also those that came by mail or
+        from a key server, for which nobody has vouched.
+        """
         ...
 
     async def export(self, fingerprint: str, *, minimal: bool = True) -> bytes:

@@ -10,9 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.support import mails
 from tests.support.answering import part_of
 from tests.support.keys import REPORTER, Keys, Ring, fresh_ring
-from tests.support.office import Office, an_office, letter, outer
+from tests.support.office import HELD, Office, an_office, letter, outer
 from tests.support.stealing import SIGNS, keys_of, thief
 
 from secbridge.errors import PermanentFault
@@ -83,7 +84,8 @@ async def test_a_key_that_the_team_did_not_accept_is_never_found_in_our_ring(
     assert (await office.delivery(third)).state is State.HELD
     bound = (await office.case(third)).key
     assert bound is None
-    assert len(office.sent()) == 1
+    heard = [outer(taken.content).get_content_type() for taken in office.sent()]
+    assert heard == ["multipart/encrypted", "multipart/signed"], "the second asks for a key"
 
 
 # ── Somebody else's key in a certificate of one's own ────────────────────────────────────────────
@@ -186,3 +188,39 @@ async def test_a_command_that_cannot_be_answered_holds_up_no_other(
     issue = await open_issue(office.store, office.sealer, 1)
     assert issue is not None
     assert sum("What can be asked" in each.text for each in issue.comments) == 1
+
+
+async def test_a_key_that_a_forged_mail_left_in_the_ring_never_ends_a_hold(
+    office: Office, keys: Keys
+) -> None:
+    """Its signature is judged, so it is in the ring; but nobody of the house put it there."""
+    held = await office.receive(letter(keys, CANARY))
+    assert State.HELD is (await office.delivery(held)).state
+    with fresh_ring() as ring:
+        thief = ring.make_key(f"Rita <{REPORTER}>")
+        signed = mails.multipart(
+            "mixed",
+            [
+                mails.text("Hello"),
+                mails.file(ring.export(thief), "key.asc", media_type="application/pgp-keys"),
+            ],
+            boundary="m",
+        )
+        head = mails.header("").replace(b"<one@example.net>", b"<forged@example.net>")
+        await office.receive(head + mails.signed(signed, ring.sign_detached(signed, thief)))
+        assert await office.house.openpgp.certificate(thief) is not None
+    await office.pass_time(HELD)
+    assert State.HELD is (await office.delivery(held)).state
+    assert await office.house.openpgp.certificates_for(REPORTER) == ()
+
+
+async def test_a_key_that_a_person_brought_ends_a_hold(office: Office, keys: Keys) -> None:
+    """The same certificate counts as soon as somebody of the house imports it by hand."""
+    held = await office.receive(letter(keys, CANARY))
+    openpgp = office.house.openpgp
+    await openpgp.import_certificate(keys.reporter_cert, address=REPORTER)
+    await office.pass_time(HELD)
+    assert State.HELD is (await office.delivery(held)).state
+    await openpgp.import_certificate(keys.reporter_cert, address=REPORTER, by_person=True)
+    await office.pass_time(HELD)
+    assert State.DONE is (await office.delivery(held)).state

@@ -118,6 +118,23 @@ async def test_an_issue_of_a_project_that_is_not_configured_any_more_hides_no_ot
         assert [case.id] == exposed
 
 
+async def test_cases_in_the_embedded_tracker_whose_alias_is_gone_are_named_by_check(
+    tmp_path: Path, gitlab_server: FakeGitLab, role_ring: Ring, keys: Keys
+) -> None:
+    """Nothing takes them home any more, and nobody else would tell of them."""
+    gitlab_server.reset()
+    gitlab_server.settings(archived=True)
+    alias = 'fallback = "local"'
+    config = gitlab_config(tmp_path / "home", gitlab_server, role_ring, keys.role_fpr, alias=alias)
+    async with installation(config, keys) as here:
+        case = await here.case(await filed(here))
+    config.write_text(config.read_text().replace("security@example.org", "other@example.org"))
+    findings = await check_everything(load(config))
+    (told,) = [one for one in findings if one.subject == "fallback"]
+    assert (Severity.ERROR, "alias") == (told.severity, told.setting)
+    assert case.id in told.text
+
+
 async def test_a_token_of_another_account_makes_no_second_issue(gitlab: GitLabBench) -> None:
     """What the new account made is looked for under its own name, without a restart."""
     await gitlab.tracker.ensure_issue(new_key(), report_draft(gitlab))

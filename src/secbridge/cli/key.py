@@ -137,7 +137,7 @@ async def _in_ring(desk: KeyDesk, which: str) -> Sequence[tuple[str, Examined]]:
 
     if (fingerprint := full_fingerprint(which)) is not None:
         return [("", await by_fingerprint(desk, fingerprint))]
-    found = await desk.openpgp.certificates_for(which)
+    found = await desk.openpgp.certificates_for(which, strangers=True)
     if not found:
         raise CommandFailed(
             f"{which!a} is neither a full fingerprint, nor a file, nor an address that a key in "

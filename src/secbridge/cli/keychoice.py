@@ -76,7 +76,9 @@ async def _taken(desk: KeyDesk, brought: Brought) -> Brought:
     found = brought.found
     if "weak" in found.problems:
         return brought
-    taken = await desk.openpgp.import_certificate(found.content, address=brought.address)
+    taken = await desk.openpgp.import_certificate(
+        found.content, address=brought.address, by_person=True
+    )
     kept = await desk.openpgp.certificate(found.certificate.fingerprint) is not None
     if taken is not None and taken.problem is not None and not found.problems:
         found = replace(found, problems=(taken.problem,))  # gpg has the last word

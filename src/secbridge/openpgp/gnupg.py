@@ -116,24 +116,32 @@ class GnuPG:
             raise fault(Fault.SEALED)
         return opened.plaintext
 
-    async def import_certificate(self, content: bytes, *, address: str) -> Certificate | None:
+    async def import_certificate(
+        self, content: bytes, *, address: str, by_person: bool = False
+    ) -> Certificate | None:
         """Inspect the certificates in ``content``, keep the one that names ``address``, return it.
 
         Nothing but the user IDs equal to ``address`` and the owner's own signatures reaches the
         ring; a role key is never touched.  Content in which no certificate can be read at all
         gives one without a fingerprint that says why.
         """
-        return await self._do(lambda rooms: rooms.keyring.take(content, address))
+        return await self._do(
+            lambda rooms: rooms.keyring.take(content, address, by_person=by_person)
+        )
 
     async def certificate(self, fingerprint: str) -> Certificate | None:
         """Return what the ring knows of a certificate, or None."""
         return await self._recall(lambda rooms: rooms.keyring.judged(fingerprint))
 
-    async def certificates_for(self, address: str) -> Sequence[Certificate]:
+    async def certificates_for(
+        self, address: str, *, strangers: bool = False
+    ) -> Sequence[Certificate]:
         """Return the certificates with this address as a valid user ID, usable ones first."""
 
         def found(rooms: _Rooms) -> Sequence[Certificate]:
-            judged = [rooms.keyring.judge(one) for one in rooms.keyring.named(address)]
+            keyring = rooms.keyring
+            named = keyring.named(address) if strangers else keyring.ours(address)
+            judged = [keyring.judge(one) for one in named]
             return tuple(sorted(judged, key=lambda one: one.problem is not None))
 
         return await self._recall(found)

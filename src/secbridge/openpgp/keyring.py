@@ -17,6 +17,7 @@ from secbridge.openpgp import certs, status
 from secbridge.openpgp.faults import Fault, fault
 from secbridge.openpgp.hardened import HardenedGPG
 from secbridge.openpgp.ring import RingCertificate, RingKey, judge, parse_listing
+from secbridge.openpgp.strangers import Strangers
 from secbridge.openpgp.strength import Bounds, KeyLimits
 from secbridge.openpgp.userids import addr_spec
 from secbridge.ports import CannotEncrypt, Certificate
@@ -60,6 +61,7 @@ class Keyring:
         self._role_keys = tuple(normal(fingerprint) for fingerprint in role_keys)
         self._own_keys = frozenset(normal(fingerprint) for fingerprint in own_keys)
         self._limits = limits
+        self._strangers = Strangers(home)
         self._lock = threading.Lock()
         self._stamp: object = None
         self._remembered: dict[tuple[str, ...], object] = {}
@@ -89,6 +91,10 @@ class Keyring:
             for one in self._listed("--list-keys", f"<{address}>")
             if any(same_address(address, valid) for valid in one.addresses(now))
         )
+
+    def ours(self, address: str) -> tuple[RingCertificate, ...]:
+        """Return those of them that a person put there: a stranger's mail brings only a claim."""
+        return tuple(one for one in self.named(address) if one.fingerprint not in self._strangers)
 
     def judged(self, fingerprint: str) -> Certificate | None:
         """Return a certificate of the ring as we judge it now, or None."""
@@ -182,8 +188,14 @@ class Keyring:
             lambda: certs.only_subkeys(self.export(fingerprint), [subkey]),
         )
 
-    def take(self, content: bytes, address: str) -> Certificate | None:
+    def take(self, content: bytes, address: str, *, by_person: bool = False) -> Certificate | None:
         """Import the certificate that names ``address`` (port: ``OpenPGP.import_certificate``)."""
+        taken = self._take(content, address)
+        if by_person and taken is not None and taken.fingerprint:
+            self._strangers.unmark(taken.fingerprint)
+        return taken
+
+    def _take(self, content: bytes, address: str) -> Certificate | None:
         if addr_spec(address) is None:
             return None
         seen = ("import", sha256(content).hexdigest(), address)
@@ -216,6 +228,7 @@ class Keyring:
         outcome = self._gpg.call("--yes", "--delete-keys", fingerprint)
         if outcome.returncode != 0:
             raise fault(Fault.REFUSED, *status.keywords(status.parse(outcome.status)))
+        self._strangers.unmark(fingerprint)
 
     def _keep(self, one: certs.Inspected, address: str) -> None:
         """Import a certificate, cut down to one address, if it is of any use and none of ours."""
@@ -223,6 +236,8 @@ class Keyring:
         if one.certificate.problem in _TELLS_WHO_SIGNED and not self.is_role(fingerprint):
             if one.proven:
                 self._evict_claimants(fingerprint)
+            if self.judged(fingerprint) is None and fingerprint not in self._own_keys:
+                self._strangers.mark(fingerprint)
             self._import(certs.only_address(one.content, address), fingerprint)
 
     def _taken(self, inspected: Certificate, address: str) -> Certificate | None:
