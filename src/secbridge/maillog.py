@@ -158,9 +158,7 @@ def opener_started(*, closed_off: bool, took_ms: int) -> None:
     write("opener.started", closed_off=closed_off, ms=took_ms)
 
 
-def opener_died(
-    why: str, size: int, took_ms: int, *, signal: int, kind: str, alarm: bool
-) -> None:
+def opener_died(why: str, size: int, took_ms: int, *, signal: int, kind: str, alarm: bool) -> None:
     """Tell that a process ended over a mail of this size: by our bounds, a signal, or a fault.
 
     ``signal`` is 0 and ``kind`` empty where there is none; without a bound of ours as its cause it
@@ -244,9 +242,7 @@ def not_assigned(case: str, tracker: str, issue: str, accounts: Sequence[str]) -
 
 def not_as_asked(case: str, tracker: str, issue: str, what: Sequence[str]) -> None:
     """Tell what of an issue the tracker did not take: its type, severity or due date."""
-    _log.warning(
-        "tracker.not_as_asked", case=case, tracker=tracker, issue=issue, what=list(what)
-    )
+    _log.warning("tracker.not_as_asked", case=case, tracker=tracker, issue=issue, what=list(what))
 
 
 def out_of_sight(tracker: str, issue: str) -> None:
