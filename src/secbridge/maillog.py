@@ -116,6 +116,11 @@ def sent(outgoing: int, case: str, kind: str, status: str, took_ms: int) -> None
     _log.info("mail.sent", outgoing=outgoing, case=case, kind=kind, status=status, ms=took_ms)
 
 
+def outdated(outgoing: int, case: str, kind: str, why: str) -> None:
+    """Tell that an answer is built anew: what it rested on changed before it left."""
+    _log.warning("mail.outdated", outgoing=outgoing, case=case, kind=kind, why=why)
+
+
 def send_refused(outgoing: int, case: str, kind: str, status: str) -> None:
     """Tell that a mail of ours will not go, and raise an alarm."""
     _log.error("mail.refused", outgoing=outgoing, case=case, kind=kind, status=status, alarm=True)

@@ -235,8 +235,15 @@ class Cases(Protocol):
         """Set ``must_encrypt`` for good."""
         ...
 
+    async def outdated_answers(self, case_id: str) -> frozenset[str]:
+        """Return the steps of mails that our guard did not let out, since something had changed."""
+        ...
+
     async def answers_of(self, case_id: str) -> AbstractSet[str]:
-        """Return the steps for which mails of ours were built, whatever became of them."""
+        """Return the steps for which the reporter was written to, whatever became of the mails.
+
+        An outdated one is none: it never left, and another takes its place.
+        """
         ...
 
     async def telling_since(self, case_id: str) -> datetime | None:
@@ -469,6 +476,14 @@ class Outbox(Protocol):
 
     async def outgoing_refused(self, outgoing_id: int, status: str, *, quarantine: bool) -> bool:
         """Record that it will not go (``quarantine``: says our guard); see ``outgoing_sent``."""
+        ...
+
+    async def outgoing_outdated(self, outgoing_id: int, status: str) -> bool:
+        """Record that an answer must be built anew; return False when it has left already.
+
+        Its copies for others do not leave either, and its delivery is due to be answered again.
+        One commit.
+        """
         ...
 
     async def find_outgoing(self, delivery_id: str) -> Sequence[Outgoing]:

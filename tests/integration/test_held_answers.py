@@ -24,6 +24,8 @@ from tests.support.office import HELD, Office, an_office, letter, outer
 from secbridge.model.delivery import OutgoingState, Retried, State
 from secbridge.model.message import CertificateSource, FoundCertificate
 from secbridge.model.reply import ReplyKind
+from secbridge.pipeline.keychanges import Accepted
+from secbridge.ports import KeyChange
 from secbridge.store import Store
 from secbridge.trackers.gitlab_desk import GitLabDesk
 
@@ -53,6 +55,52 @@ def kinds(office: Office, keys: Keys) -> list[str]:
 SEND_KEY = "Please send us your public key"
 USE_THIS = "We could not open your encrypted message"
 RECEIVED = "We have received your message"
+
+
+# ── Outdated before it left ──────────────────────────────────────────────────────────────────────
+
+
+async def test_an_answer_in_the_outbox_is_built_anew_for_the_key_that_the_team_accepted(
+    office: Office, keys: Keys
+) -> None:
+    """The relay was away meanwhile: nothing goes to the old key, and one answer to the new one."""
+    raw = letter(keys, CANARY, attach=[keys.reporter_cert])
+    with fresh_ring() as ring:
+        new = ring.make_key(f"Rita <{REPORTER}>")
+        delivery = await office.accept(raw)
+        await office.worker.work_once()
+        await office.worker.finish()
+        case = await office.case(delivery)
+        await office.house.openpgp.import_certificate(ring.export(new), address=REPORTER)
+        now = office.house.clock.now()
+        change = KeyChange(case.id, REPORTER, new, CertificateSource.INSIDE, now)
+        await office.store.propose_key(change)
+        assert isinstance(await office.changes.accept(case.id, new, by="alice"), Accepted)
+        assert [] == office.sent()
+        await office.work()
+        (answer,) = office.sent()
+        assert b"arrived" in ring.decrypt(part_of(parsed(answer.content), 1))
+    rows = await office.store.find_outgoing(delivery)
+    outdated, sent = OutgoingState.OUTDATED, OutgoingState.SENT
+    assert [outdated, outdated, sent, sent] == [row.state for row in rows]
+    assert ["ack", "ack", "ack-2", "ack-2"] == [row.mail.step for row in rows]
+    assert State.DONE is (await office.delivery(delivery)).state
+    assert frozenset({"ack-2"}) == await office.store.answers_of(case.id)
+
+
+async def test_a_clear_answer_whose_thread_became_encrypted_is_built_anew(
+    office: Office, keys: Keys
+) -> None:
+    """The reporter encrypted the second mail before the answer to the first had left."""
+    delivery = await office.accept(mails.header("") + mails.text("It crashes: exploit."))
+    await office.worker.work_once()
+    await office.worker.finish()
+    case = await office.case(delivery)
+    await office.store.require_encryption(case.id)
+    await office.work()
+    assert [SEND_KEY] == kinds(office, keys)
+    assert State.HELD is (await office.delivery(delivery)).state
+    assert frozenset({"notice-send-key"}) == await office.store.answers_of(case.id)
 
 
 # ── By itself ────────────────────────────────────────────────────────────────────────────────────

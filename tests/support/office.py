@@ -68,13 +68,18 @@ class Office:
         return self.house.store
 
     async def receive(self, raw: bytes, *, sender: str = REPORTER, token: str | None = None) -> str:
+        """Take a mail, let all be done with it that is due, and return its delivery's id."""
+        delivery_id = await self.accept(raw, sender=sender, token=token)
+        await self.work()
+        return delivery_id
+
+    async def accept(self, raw: bytes, *, sender: str = REPORTER, token: str | None = None) -> str:
         """Take a mail for the alias, or for the address of a case, and return its delivery's id."""
         alias = self.house.alias.address
         local, _, domain = alias.rpartition("@")
         recipient = f"{local}+sb-{token}@{domain}" if token else alias
         envelope = Envelope(sender, (recipient,), "127.0.0.1", self.house.clock.now())
         (delivery_id,) = await self.store.accept(envelope, raw, [Target(recipient, alias, token)])
-        await self.work()
         return delivery_id
 
     async def work(self) -> None:

@@ -68,7 +68,7 @@ LEGAL: dict[str, dict[str, str]] = {
         **ANY_WORK,
     },
     "set-aside": {"released": "routed"},
-    "answered": {"finished": "done", **ANY_WORK},
+    "answered": {"finished": "done", "held": "answer-held", **ANY_WORK},
     "answer-withheld": {"finished": "done", **ANY_WORK},
     "answer-held": {
         "retried": "where it was",
@@ -102,6 +102,12 @@ def test_a_wait_goes_back_to_where_it_was(state: State, name: str) -> None:
     """Deferred or quarantined and then retried, a delivery stands in the state that it left."""
     waiting, resume = after(state, None, MOVES[name])
     assert (state, None) == after(waiting, resume, MOVES["retried"])
+
+
+def test_an_answer_that_did_not_leave_is_built_anew() -> None:
+    """What the guard holds back goes on from where answers are built, and not from the outbox."""
+    waiting, resume = after(State.ANSWERED, None, MOVES["held"])
+    assert (State.FILED, None) == after(waiting, resume, MOVES["retried"])
 
 
 @pytest.mark.parametrize("state", [State.FILED, State.COMMENTED])

@@ -120,9 +120,11 @@ def test_each_answer_has_a_step_and_a_number_of_its_own() -> None:
         "notice-key-unusable-malformed": 10,
         "notice-key-unusable-too-large": 11,
         "notice-key-unusable-no-user-id": 12,
+        **{f"ack-{turn}": 90 + turn for turn in range(2, 10)},
     }
     assert all(NOTICES[step].step == step for step in NOTICES)
     assert Answer(ReplyKind.ACKNOWLEDGEMENT, "F" * 40).step == "ack"
+    assert Answer(ReplyKind.ACKNOWLEDGEMENT, "F" * 40, turn=2).step == "ack-2"
 
 
 # ── Whose mail is it? ────────────────────────────────────────────────────────────────────────────

@@ -147,6 +147,8 @@ class Withheld:
 class Held:
     """The answer waits for a key, or for the team's word on one; ``mails`` are notices meanwhile.
 
+    One that our guard did not let out, since what it rests on has changed, waits to be built anew.
+
     It is tried again at ``until``, or as soon as something brings a key (``wake_held``).
     """
 
@@ -214,6 +216,7 @@ class OutgoingState(StrEnum):
     SENT = "sent"
     REFUSED = "refused"
     QUARANTINED = "quarantined"
+    OUTDATED = "outdated"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -94,7 +94,8 @@ class Examiner:
             return False
         if not same_address(case.reporter, message.author):
             return False
-        return replies.FIRST_ANSWER not in await self._cases.answers_of(case.id)
+        answered = await self._cases.answers_of(case.id)
+        return answered.isdisjoint(replies.ACKNOWLEDGEMENTS)
 
     async def _own_case(self, raw: bytes, message: Message) -> Case | None:
         """Return the case of a mail of ours that came back, only if id, HMAC and body all agree."""

@@ -144,7 +144,7 @@ class Answering:
         answered = await self._cases.answers_of(case.id)
         occasion = _Occasion(delivery, case, message, alias, answered)
         refusal = self._refusal(delivery, message)
-        if refusal is None and replies.FIRST_ANSWER in answered:
+        if refusal is None and not answered.isdisjoint(replies.ACKNOWLEDGEMENTS):
             refusal = "answered-already"
         if refusal is not None:
             return NoAnswer(refusal, await self._learned(occasion))
@@ -282,6 +282,9 @@ class Answering:
         """
         if answer is None or answer.step in occasion.answered:
             return ()
+        outdated = await self._cases.outdated_answers(occasion.case.id)
+        while answer.step in outdated:
+            answer = replace(answer, turn=answer.turn + 1)
         head = await self._letterhead(answer, occasion)
         content = await self._written(head, answer, occasion)
         if isinstance(key, KeyFound) and answer.encrypt_to is not None:
@@ -388,7 +391,7 @@ class Answering:
 
 
 def _is_acknowledgement(plan: Plan) -> bool:
-    return plan.answer is not None and plan.answer.step == replies.FIRST_ANSWER
+    return plan.answer is not None and plan.answer.step in replies.ACKNOWLEDGEMENTS
 
 
 def _role_key_unusable() -> Deferral:

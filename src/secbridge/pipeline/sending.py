@@ -15,6 +15,7 @@ from secbridge.model.delivery import Outgoing
 from secbridge.pipeline.waiting import RetryPolicy, outlast
 from secbridge.pipeline.worker import Crew
 from secbridge.ports import Clock, Guard, Outbox, Submission
+from secbridge.rules import replies
 
 T = TypeVar("T")
 
@@ -77,7 +78,8 @@ class Sender:
         try:
             await self._guard.allow(mail)
         except Refusal as error:
-            await self._refuse(outgoing, error.code, quarantine=True)
+            if not await self._is_built_anew(outgoing, error.code):
+                await self._refuse(outgoing, error.code, quarantine=True)
             return
         except Deferral as error:
             await self._defer(outgoing, error)
@@ -95,6 +97,16 @@ class Sender:
         maillog.sent(outgoing.id, mail.case_id, mail.kind.value, status, took_ms)
         if finished:
             maillog.done(outgoing.delivery_id)
+
+    async def _is_built_anew(self, outgoing: Outgoing, code: str) -> bool:
+        """Whether an acknowledgement that changed key or thread outdated is built once more."""
+        mail = outgoing.mail
+        if code not in replies.OUTDATES or mail.step not in replies.ACKNOWLEDGEMENTS[:-1]:
+            return False
+        given_up = await self._recorded(lambda: self._outbox.outgoing_outdated(outgoing.id, code))
+        if given_up:
+            maillog.outdated(outgoing.id, mail.case_id, mail.kind.value, code)
+        return given_up
 
     async def _defer(self, outgoing: Outgoing, error: Deferral) -> None:
         wait = self._retry.delay(outgoing.deferrals + 1, at_least=error.retry_after)

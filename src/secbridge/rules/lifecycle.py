@@ -38,6 +38,7 @@ TRANSITIONS: dict[tuple[State, type[Move]], State] = {
     (State.COMMENTED, Held): State.HELD,
     (State.COMMENTED, Withheld): State.WITHHELD,
     (State.HELD, Withheld): State.WITHHELD,
+    (State.ANSWERED, Held): State.HELD,
     (State.ANSWERED, Finished): State.DONE,
     (State.WITHHELD, Finished): State.DONE,
 }
@@ -68,7 +69,8 @@ def after(state: State, resume: State | None, move: Move) -> tuple[State, State 
     """Return (state, resume) after a move, or raise IllegalMove and change nothing."""
     kind = type(move)
     if (target := TRANSITIONS.get((state, kind))) is not None:
-        return target, state if target in WAITING else None
+        built_anew = state is State.ANSWERED  # an answer that was held back is built once more
+        return target, (State.FILED if built_anew else state) if target in WAITING else None
     if kind is Attempted and state in WORKING:
         return state, None
     if kind is Deferred and state in WORKING:

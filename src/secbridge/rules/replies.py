@@ -21,8 +21,14 @@ from secbridge.model.message import (
 from secbridge.model.reply import ReplyKind
 from secbridge.rules.structure import same_address
 
+OUTDATES = frozenset({"guard-not-bound", "guard-clear-in-encrypted-thread"})
+"""Refusals of the guard that say: since this was built the key or the thread has changed."""
+
 FIRST_ANSWER = "ack"
 """The step of the acknowledgement; a case has one."""
+
+ACKNOWLEDGEMENTS = (FIRST_ANSWER, *(f"{FIRST_ANSWER}-{turn}" for turn in range(2, 10)))
+"""The steps of acknowledgements: a later one takes the place of one that never left."""
 
 KEY_PROBLEMS = (
     "expired",
@@ -104,19 +110,21 @@ class Answer:
     """A text, and whom it is encrypted to (a fingerprint; None: it leaves in clear).
 
     ``code`` is one of ``KEY_PROBLEMS`` for the notice that explains it, else None; ``warnings``
-    are what the acknowledgement says of a key that can be used and should be mended.
+    are what the acknowledgement says of a key that can be used and should be mended.  ``turn``
+    is more than 1 where earlier acknowledgements were outdated before they left.
     """
 
     kind: ReplyKind
     encrypt_to: str | None = None
     code: str | None = None
     warnings: tuple[str, ...] = ()
+    turn: int = 1
 
     @property
     def step(self) -> str:
         """The name of this answer within its case: each leaves once."""
         if self.kind is ReplyKind.ACKNOWLEDGEMENT:
-            return FIRST_ANSWER
+            return ACKNOWLEDGEMENTS[self.turn - 1]
         return self.kind.value if self.code is None else f"{self.kind.value}-{self.code}"
 
 
@@ -140,6 +148,7 @@ NOTICES: dict[str, Answer] = {notice.step: notice for notice in _NOTICES}
 STEP_NUMBERS: dict[str, int] = {
     FIRST_ANSWER: 1,
     **{step: number for number, step in enumerate(NOTICES, start=2)},
+    **{step: number for number, step in enumerate(ACKNOWLEDGEMENTS[1:], start=92)},
 }
 """Steps as small numbers, for the envelope sender (``alias+sb-TOKEN-N@``)."""
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from secbridge.errors import IllegalMove
 from secbridge.model.case import Case, IssueRef, Route
-from secbridge.model.delivery import State
+from secbridge.model.delivery import OutgoingState, State
 from secbridge.ports import OwnMail
 from secbridge.store import ids, journal
 from secbridge.store.database import Transaction
@@ -103,7 +103,21 @@ _ENCRYPT = (
 _STEPS = Prepared(
     select(outgoing.c.step)
     .join(deliveries, deliveries.c.id == outgoing.c.delivery_id)
-    .where(deliveries.c.case_id == bindparam("of_case"), outgoing.c.case_id == bindparam("of_case"))
+    .join(cases, cases.c.id == outgoing.c.case_id)
+    .where(
+        deliveries.c.case_id == bindparam("of_case"),
+        outgoing.c.case_id == bindparam("of_case"),
+        outgoing.c.recipient != cases.c.alias,  # its copy tells nothing of the reporter's mail
+        outgoing.c.state != OutgoingState.OUTDATED.value,
+    )
+    .distinct()
+)
+_OUTDATED = Prepared(
+    select(outgoing.c.step)
+    .where(
+        outgoing.c.case_id == bindparam("of_case"),
+        outgoing.c.state == OutgoingState.OUTDATED.value,
+    )
     .distinct()
 )
 _HELD = Prepared(
@@ -235,9 +249,18 @@ class CasesRoom(StoreRoom):
         await self._db.write(lambda t: _require_encryption(t, case_id, now))
 
     async def answers_of(self, case_id: str) -> frozenset[str]:
-        """Return the steps for which mails of ours were built, whatever became of them."""
+        """Return the steps for which the reporter was written to, whatever became of the mails.
+
+        An outdated one is none: it never left, and another takes its place.
+        """
         wanted = {"of_case": case_id}
         rows = await self._db.look(lambda c: _STEPS.all(driver_of(c), wanted))
+        return frozenset(row.step for row in rows)
+
+    async def outdated_answers(self, case_id: str) -> frozenset[str]:
+        """Return the steps of mails that our guard did not let out, since something had changed."""
+        wanted = {"of_case": case_id}
+        rows = await self._db.look(lambda c: _OUTDATED.all(driver_of(c), wanted))
         return frozenset(row.step for row in rows)
 
     async def telling_since(self, case_id: str) -> datetime | None:

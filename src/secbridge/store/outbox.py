@@ -15,13 +15,13 @@ from typing import Any
 from sqlalchemy import bindparam, exists, func, select, update
 
 from secbridge.errors import IllegalMove
-from secbridge.model.delivery import Outgoing, OutgoingState, State
+from secbridge.model.delivery import Held, Outgoing, OutgoingState, State
 from secbridge.model.reply import OutgoingMail, ReplyKind
 from secbridge.store import journal, moves
 from secbridge.store.database import Transaction
 from secbridge.store.prepared import Prepared, driver_of
 from secbridge.store.room import StoreRoom
-from secbridge.store.schema import outgoing
+from secbridge.store.schema import cases, outgoing
 
 _DUE = (
     select(outgoing.c.id)
@@ -76,6 +76,9 @@ _BY_STATE = (
     .order_by(outgoing.c.id.desc())
     .limit(bindparam("most"))
 )
+_QUEUED, _OUTDATED = OutgoingState.QUEUED.value, OutgoingState.OUTDATED.value
+_SAME_MAIL = Prepared(select(outgoing).where(outgoing.c.message_id == bindparam("mail")))
+_ALIAS = Prepared(select(cases.c.alias).where(cases.c.id == bindparam("case")))
 _NEXT = select(func.min(outgoing.c.due_at)).where(outgoing.c.due_at.is_not(None))
 
 
@@ -115,6 +118,36 @@ class OutboxRoom(StoreRoom):
             return moves.find(transaction, row.delivery_id).state is State.DONE
 
         return await self._db.write(close)  # what has left gives nobody anything to do
+
+    async def outgoing_outdated(self, outgoing_id: int, status: str) -> bool:
+        """Record that an answer must be built anew; return False when it has left already.
+
+        Its copies for others do not leave either, and its delivery is due to be answered again.
+        """
+        now = self._clock.now()
+
+        def give_up(transaction: Transaction) -> bool:
+            row = _GET.one(transaction.driver, {"row": outgoing_id})
+            if row is None:
+                raise IllegalMove("there is no such outgoing mail")
+            if row.state == _OUTDATED:
+                return True
+            delivery = moves.find(transaction, row.delivery_id)
+            alias = _ALIAS.scalar(transaction.driver, {"case": row.case_id})
+            same = _SAME_MAIL.all(transaction.driver, {"mail": row.message_id})
+            left = [one for one in same if one.recipient != alias and one.state != _QUEUED]
+            if delivery.state is not State.ANSWERED or left or row.state != _QUEUED:
+                return False
+            for copy in [one for one in same if one.state == _QUEUED]:
+                closed = {"row": copy.id, "new_state": _OUTDATED, "status": status}
+                _changed(transaction, _CLOSE, closed)
+                _journal(transaction, now, copy, "mail.outdated", status)
+            moves.record(transaction, row.delivery_id, (Held(status, now),), now)
+            return True
+
+        given_up = await self._db.write(give_up)
+        self._delivery_bell.set()
+        return given_up
 
     async def outgoing_deferred(self, outgoing_id: int, until: datetime, status: str) -> None:
         """Record a passing failure; the attempt had an outcome, so ``attempts`` goes back to 0."""
