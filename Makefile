@@ -30,8 +30,9 @@ help:  ## list these words
 demo: $(STAMP)  ## show secbridge at work: real daemon, real mail, throw-away keys
 	@$(BIN)/secbridge demo
 
+# Files go out in the order of their names: the end-to-end ones, few and slow, must not come last.
 test: $(STAMP)  ## run every test; the closing lines name what was skipped, and why
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: gates test  ## what must hold before a change is shared: the gates, then the tests
 

@@ -584,7 +584,9 @@ class OpenPGP(Protocol):
     killed other than by a cap.  ``limit`` is the cap on output octets.
     """
 
-    async def decrypt(self, ciphertext: bytes, *, limit: int) -> Decrypted | CannotOpen:
+    async def decrypt(
+        self, ciphertext: bytes | memoryview, *, limit: int
+    ) -> Decrypted | CannotOpen:
         """Open exactly one OpenPGP message, armored or binary."""
         ...
 

@@ -32,6 +32,7 @@ from secbridge.pipeline.opener_crew import Child, Crew
 from secbridge.pipeline.opener_frames import Room, pack, unpack
 from secbridge.pipeline.opener_talk import (
     Decrypt,
+    DecryptPart,
     Failed,
     Import,
     LookUp,
@@ -203,6 +204,9 @@ LIES: dict[str, Script] = {
     "too many ciphertexts": [*[DECRYPT] * 7, honest()],
     "too many signatures": [*[VERIFY] * 4, *[VerifyOpaque(b"", 1)] * 3, honest()],
     "too many certificates": [*[LookUp(SIGNER)] * 21, honest()],
+    "octets behind the mail": [DecryptPart(0, len(RAW) + 1, 10), honest()],
+    "octets before the mail": [DecryptPart(-1, 2, 10), honest()],
+    "a negative number of octets": [DecryptPart(2, -1, 10), honest()],
     "a negative limit": [Decrypt(b"", -1), honest()],
     "a certificate for somebody else": [Import(b"key", "other@example.net"), honest()],
 }  # fmt: skip
@@ -228,6 +232,7 @@ TRUTHS: dict[str, Script] = {
     ],
     "a signature without its octets": [forged(SignatureVerdict.BAD, "", by_sender=False)],
     "a ciphertext that it asked for": [DECRYPT, of_raw(opened_ciphertext())],
+    "a part of the mail that it asked for": [DecryptPart(0, 5, 10), of_raw(opened_ciphertext())],
     "as many questions as may be": [*[DECRYPT] * 6, *[VERIFY] * 6, of_raw(opened_ciphertext())],
     "a certificate for the author": [Import(b"key", REPORTER), LookUp(SIGNER), honest()],
 }  # fmt: skip

@@ -83,7 +83,9 @@ class GnuPG:
     def __repr__(self) -> str:
         return f"GnuPG({len(self._role_keys)} role keys)"
 
-    async def decrypt(self, ciphertext: bytes, *, limit: int) -> Decrypted | CannotOpen:
+    async def decrypt(
+        self, ciphertext: bytes | memoryview, *, limit: int
+    ) -> Decrypted | CannotOpen:
         """Open exactly one OpenPGP message, armored or binary."""
         return await self._do(lambda rooms: rooms.opener.decrypt(ciphertext, limit))
 

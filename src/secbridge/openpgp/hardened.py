@@ -61,7 +61,7 @@ class HardenedGPG(gnupg.GPG):  # type: ignore[misc] # the library is not typed
     def call(
         self,
         *args: str,
-        stdin: bytes = b"",
+        stdin: bytes | memoryview = b"",
         limit: int = _LISTING_LIMIT,
         batch: bool = True,
         secret: bool = False,

@@ -35,16 +35,16 @@ class Opener:
         self._gpg = gpg
         self._keyring = keyring
 
-    def decrypt(self, ciphertext: bytes, limit: int) -> Decrypted | CannotOpen:
+    def decrypt(self, ciphertext: bytes | memoryview, limit: int) -> Decrypted | CannotOpen:
         """Open exactly one OpenPGP message (port: ``OpenPGP.decrypt``)."""
-        head = describe(ciphertext[:_HEAD])
+        head = describe(bytes(ciphertext[:_HEAD]))
         if head.passwords and not head.recipients:
             return CannotOpen(OpenFailure.SYMMETRIC_ONLY)  # gpg would try our passphrase on it
         outcome, lines = self._listen("--decrypt", stdin=ciphertext, limit=limit, secret=True)
         if outcome.capped:
             return CannotOpen(OpenFailure.TOO_LARGE)
         if not status.proves_decryption(lines, outcome.returncode):
-            return CannotOpen(self._why(lines, ciphertext))
+            return CannotOpen(self._why(lines, bytes(ciphertext)))
         signatures = map(self._keyring.signature, status.decrypted_signatures(lines))
         opened_by = status.opening_key(lines)
         return Decrypted(Plaintext(outcome.output), opened_by, tuple(signatures))
@@ -89,7 +89,7 @@ class Opener:
     def _listen(
         self,
         *args: str,
-        stdin: bytes,
+        stdin: bytes | memoryview,
         limit: int,
         secret: bool = False,
         pass_fds: Sequence[int] = (),

@@ -107,7 +107,7 @@ class Outcome:
 
 def run(
     command: Callable[[int], Sequence[str]],
-    stdin: bytes,
+    stdin: bytes | memoryview,
     *,
     limit: int,
     timeout: float,
@@ -167,7 +167,7 @@ class _Exchange:
 
     child: Child
     status_fd: int
-    stdin: bytes
+    stdin: bytes | memoryview
     limit: int
     capped: bool = False
     late: bool = False

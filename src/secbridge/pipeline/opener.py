@@ -26,6 +26,7 @@ from secbridge.pipeline.opener_frames import Malformed
 from secbridge.pipeline.opener_talk import (
     Decrypt,
     DecryptAnswer,
+    DecryptPart,
     Facts,
     Failed,
     Import,
@@ -235,14 +236,12 @@ class _Talk:
 
     async def _answer(self, question: Question) -> None:
         """Answer a question, in its own time."""
-        given, limits = self._given, self._limits
         match question:
             case Decrypt(ciphertext, limit):
-                given.ciphertexts += 1
-                self._insist(given.ciphertexts <= 2 * limits.max_ciphertexts)
-                opened = await self._openpgp.decrypt(ciphertext, limit=self._most(limit))
-                self._remember(opened)
-                await self._say(opened, DecryptAnswer)
+                await self._decrypt(ciphertext, limit)
+            case DecryptPart(start, size, limit):
+                self._insist(0 <= start <= start + size <= len(self._raw))
+                await self._decrypt(memoryview(self._raw)[start : start + size], limit)
             case VerifyDetached(signature, content):
                 self._count_signature()
                 facts = await self._openpgp.verify_detached(signature, content)
@@ -255,7 +254,7 @@ class _Talk:
                 await self._say(verified, OpaqueAnswer)
             case Import(content, address):
                 self._count_import()
-                self._insist(address == author_of(self._raw, limits))
+                self._insist(address == author_of(self._raw, self._limits))
                 offered = await self._openpgp.import_certificate(content, address=address)
                 await self._say(Known(offered), Known)
             case LookUp(fingerprint):
@@ -263,6 +262,13 @@ class _Talk:
                 await self._say(Known(await self._openpgp.certificate(fingerprint)), Known)
             case _:
                 assert_never(question)
+
+    async def _decrypt(self, ciphertext: bytes | memoryview, limit: int) -> None:
+        self._given.ciphertexts += 1
+        self._insist(self._given.ciphertexts <= 2 * self._limits.max_ciphertexts)
+        opened = await self._openpgp.decrypt(ciphertext, limit=self._most(limit))
+        self._remember(opened)
+        await self._say(opened, DecryptAnswer)
 
     # ── What is allowed ──────────────────────────────────────────────────────────────────────────
 

@@ -32,6 +32,7 @@ from secbridge.pipeline.opener_frames import Room, pack, prepare, unpack
 from secbridge.pipeline.opener_talk import (
     Decrypt,
     DecryptAnswer,
+    DecryptPart,
     Facts,
     Failed,
     Import,
@@ -203,6 +204,12 @@ d2FybQo=
 """
 
 
+_LARGE = 256 * 1024
+"""Octets from which a ciphertext is asked about by its place in the mail."""
+
+_TELLING = 4096
+"""So many octets of a ciphertext stand nowhere else."""
+
 # ── A process that opens mails ───────────────────────────────────────────────────────────────────
 
 
@@ -250,18 +257,29 @@ class _Line:
 
     def __init__(self, ours: socket.socket) -> None:
         self._socket = ours
+        self._raw = b""
 
     def opened(self) -> Message:
         """Take a mail and return it, opened."""
         task = self._hear(Open)
-        limits, raw = task.limits, task.raw
+        limits, self._raw = task.limits, task.raw
         del task
-        return _finish(open_mail(raw, cast("OpenPGP", self), limits))
+        return _finish(open_mail(self._raw, cast("OpenPGP", self), limits))
 
     async def decrypt(self, ciphertext: bytes, *, limit: int) -> DecryptAnswer:
         """Ask for the plaintext of one OpenPGP message."""
-        answer: DecryptAnswer = self._ask(Decrypt(ciphertext, limit), DecryptAnswer)
+        question: Said = Decrypt(ciphertext, limit)
+        if (start := self._start_of(ciphertext)) >= 0:
+            question = DecryptPart(start, len(ciphertext), limit)
+        answer: DecryptAnswer = self._ask(question, DecryptAnswer)
         return answer
+
+    def _start_of(self, octets: bytes) -> int:
+        """Return where large octets stand in the mail as it came, or -1."""
+        if len(octets) < _LARGE:
+            return -1
+        start = self._raw.find(octets[:_TELLING])
+        return start if start >= 0 and self._raw.startswith(octets, start) else -1
 
     async def verify_detached(self, signature: bytes, content: bytes) -> tuple[SignatureFact, ...]:
         """Ask what a detached signature is worth."""

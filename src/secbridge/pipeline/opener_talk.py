@@ -56,6 +56,15 @@ class Decrypt:
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class DecryptPart:
+    """Asks as ``Decrypt`` for octets of the mail itself, which need not be sent back."""
+
+    start: int
+    size: int
+    limit: int
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class VerifyDetached:
     """Asks as ``OpenPGP.verify_detached``."""
@@ -106,7 +115,7 @@ class Failed:
     kind: str
 
 
-Question = Decrypt | VerifyDetached | VerifyOpaque | Import | LookUp
+Question = Decrypt | DecryptPart | VerifyDetached | VerifyOpaque | Import | LookUp
 Said = Ready | Question | Opened | OutOfMemory | Failed
 """All that a process may say."""
 
