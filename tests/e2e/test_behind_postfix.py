@@ -163,14 +163,16 @@ def test_a_word_of_an_encrypted_report_is_nowhere_but_in_memory(
 
 @pytest.mark.timeout(600)
 def test_a_power_cut_at_any_step_leaves_one_issue_and_one_answer(here: Village, keys: Keys) -> None:
-    """SIGKILL before and after everything that lasts or leaves, then a restart.
+    """SIGKILL after everything that lasts or leaves, and before the first of it, then a restart.
 
-    Each time the issue exists once and is told, and the reporter got the answer once or twice,
+    Before one is after the one before it: nothing that lasts lies between.  Each time the issue exists once and is told, and the reporter got the answer once or twice,
     under one Message-ID.
     """
     rehearsal = _play(here, keys, "rehearsal", None)
     points = rehearsal.points
     assert len(points) > 20, points
+    points = [points[0], *(point for point in points if point.startswith("after"))]
+    assert len(points) > 10, points
     broken: list[str] = []
     for number, point in enumerate(points):
         story = _play(here, keys, f"cut-{number}", point)

@@ -218,6 +218,7 @@ def test_a_power_cut_around_each_request_leaves_one_issue(place: Place) -> None:
     rehearsal = _play(place, "rehearsal", None)
     points = [point for point in rehearsal.points if " post " in point or " put " in point]
     assert len(points) >= 4, rehearsal.points
+    points = [points[0], *(point for point in points if point.startswith("after"))]
     broken = []
     for number, point in enumerate(points):
         place.gitlab.reset()
