@@ -165,8 +165,8 @@ def test_a_word_of_an_encrypted_report_is_nowhere_but_in_memory(
 def test_a_power_cut_at_any_step_leaves_one_issue_and_one_answer(here: Village, keys: Keys) -> None:
     """SIGKILL after everything that lasts or leaves, and before the first of it, then a restart.
 
-    Before one is after the one before it: nothing that lasts lies between.  Each time the issue exists once and is told, and the reporter got the answer once or twice,
-    under one Message-ID.
+    Before one is after the one before it: nothing that lasts lies between.  Each time the issue
+    exists once and is told, and the reporter got the answer once or twice, under one Message-ID.
     """
     rehearsal = _play(here, keys, "rehearsal", None)
     points = rehearsal.points
