@@ -71,6 +71,38 @@ def test_what_was_held_goes_out_once_a_person_has_said_which_key_counts(
     assert REPORTER not in "".join(daemon.raw_log)
 
 
+def test_the_team_says_it_in_its_tracker(keys: Keys, role_ring: Ring, tmp_path: Path) -> None:
+    """A comment on the issue is enough, and the issue tells what came of it."""
+    with relay_in_thread() as relay, copied_ring(keys.reporter) as ring:
+        config = write_config(
+            tmp_path,
+            role_home=role_ring.home,
+            role_key=keys.role_fpr,
+            relay_port=relay.port,
+            more='[lookup]\nnetwork = false\n[conversation]\nevery = "200ms"\n',
+        )
+        new = ring.make_key(f"Rita new <{REPORTER}>")
+        with RunningDaemon(config) as daemon:
+            house = _House(config, daemon, relay)
+            house.hand_in(report(ring, keys.role_fpr, 1, inside=keys.reporter_cert))
+            house.settled("done")
+            house.hand_in(report(ring, keys.role_fpr, 2, inside=ring.export(new)))
+            house.settled("answer-held", "done")
+            command(config, "issue", "comment", "2", f"sb: key accept {new}")
+            house.settled("done", "done")
+            wait_until(
+                lambda: (
+                    "From now on the reporter is answered" in command(config, "issue", "show", "2")
+                ),
+                "the issue does not tell what came of the command",
+                beside=[daemon],
+            )
+            daemon.terminate()
+        ring.gpg("--yes", "--delete-secret-and-public-key", keys.reporter_fpr)
+        assert b"SB-" in ring.decrypt(armor_in(answers(relay)[-1]))
+    assert not [one for one in relay.taken if CANARY.encode() in one.content]
+
+
 class _House:
     """A running daemon, and the commands that are typed beside it."""
 
