@@ -14,14 +14,11 @@ accounts, ``github_files`` files; ``github_events`` reads what people did; the r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from enum import StrEnum
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from secbridge.model.case import CommentRef, IssueRef
 from secbridge.model.issue import (
@@ -45,7 +42,8 @@ from secbridge.trackers.github_files import Files
 from secbridge.trackers.github_people import People
 from secbridge.trackers.github_place import Dates, Place
 from secbridge.trackers.github_rooms import AdvisoryRoom, CompanionRoom, NoRoom, Room
-from secbridge.trackers.registry import Duration, TrackerContext, TrackerSettings
+from secbridge.trackers.registry import TrackerContext, TrackerSettings
+from secbridge.trackers.remote import RemoteSettings
 
 _PROJECT = "[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}"
 
@@ -71,8 +69,10 @@ class Mode(StrEnum):
     ADVISORY = "advisory"
 
 
-class GitHubSettings(TrackerSettings):
+class GitHubSettings(RemoteSettings):
     """The options of a GitHub."""
+
+    example = "https://api.github.com"
 
     url: str = Field(
         default="https://api.github.com",
@@ -84,9 +84,6 @@ class GitHubSettings(TrackerSettings):
     )
     token_credential: str = Field(
         default="", description="The systemd credential that holds the fine-grained token."
-    )
-    token_file: Path | None = Field(
-        default=None, description="A file that holds the token, where there is no systemd."
     )
     app_id: str = Field(default="", description="The GitHub App's id, in the place of a token.")
     installation_id: int | None = Field(
@@ -102,24 +99,6 @@ class GitHubSettings(TrackerSettings):
         default="2022-11-28",
         pattern=r"^\d{4}-\d\d-\d\d$",
         description="The version of the API that is asked for.",
-    )
-    timeout: Duration = Field(
-        default=timedelta(seconds=30),
-        gt=timedelta(0),
-        le=timedelta(minutes=5),
-        description="How long to wait for the tracker to answer.",
-    )
-    settle: Duration = Field(
-        default=timedelta(minutes=4),
-        ge=timedelta(0),
-        le=timedelta(hours=1),
-        description="How much longer a request without an answer may still take effect.",
-    )
-    ca_file: Path | None = Field(
-        default=None, description="Certificates of a private CA, PEM; the system's are used else."
-    )
-    fallback_assignee: str = Field(
-        default="", description="The account that gets issues whose own assignees are unknown."
     )
     attachments: FilePolicy = Field(
         default=FilePolicy.SEALED,
@@ -168,22 +147,11 @@ class GitHubSettings(TrackerSettings):
         description="A private repository (owner/name) for comments on advisories, and files.",
     )
 
-    @field_validator("url")
-    @classmethod
-    def _is_safe(cls, url: str) -> str:
-        """Refuse a URL that would send the token in clear, or that holds a password."""
-        parts = urlsplit(url)
-        if not parts.hostname or parts.username or parts.password or parts.query:
-            raise ValueError("must be an address like https://api.github.com, without a user")
-        if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.hostname)):
-            raise ValueError("must begin with https://, since a token goes there")
-        return url.rstrip("/")
-
     @model_validator(mode="after")
     def _has_one_identity(self) -> Self:
         has_app = bool(self.app_id) and self.installation_id is not None
         has_key = bool(self.app_key_credential) != bool(self.app_key_file)
-        has_token = bool(self.token_credential) != bool(self.token_file)
+        has_token = self.has_one_token
         begun = self.app_id or self.installation_id or self.app_key_credential or self.app_key_file
         if begun and not (has_app and has_key):
             raise ValueError("needs app_id, installation_id and app_key_credential (or _file)")
@@ -389,15 +357,6 @@ class AdvisoryTracker(_Common):
         room = self.desk.room
         people = room.desk.people if isinstance(room, CompanionRoom) else self.desk.people
         return not actor.is_us and await people.has_role(actor, self._settings.commanders)
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 plugin = GitHubPlugin()

@@ -13,13 +13,9 @@ people did, and the questions of ``check()`` are in ``gitlab_checks``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from secbridge.model.case import CommentRef, IssueRef
 from secbridge.model.issue import (
@@ -42,37 +38,16 @@ from secbridge.trackers.gitlab_events import Events
 from secbridge.trackers.gitlab_files import Files
 from secbridge.trackers.gitlab_people import People
 from secbridge.trackers.gitlab_places import Places
-from secbridge.trackers.registry import Duration, TrackerContext, TrackerSettings
+from secbridge.trackers.registry import TrackerContext, TrackerSettings
+from secbridge.trackers.remote import RemoteSettings
 
 
-class GitLabSettings(TrackerSettings):
+class GitLabSettings(RemoteSettings):
     """The options of a GitLab."""
 
+    example = "https://gitlab.example.org"
+
     url: str = Field(description="The address of the GitLab, as it calls itself.")
-    token_credential: str = Field(
-        default="", description="The systemd credential that holds the token of the bot's account."
-    )
-    token_file: Path | None = Field(
-        default=None, description="A file that holds the token, where there is no systemd."
-    )
-    timeout: Duration = Field(
-        default=timedelta(seconds=30),
-        gt=timedelta(0),
-        le=timedelta(minutes=5),
-        description="How long to wait for the tracker to answer.",
-    )
-    settle: Duration = Field(
-        default=timedelta(minutes=4),
-        ge=timedelta(0),
-        le=timedelta(hours=1),
-        description="How much longer a request without an answer may still take effect.",
-    )
-    ca_file: Path | None = Field(
-        default=None, description="Certificates of a private CA, PEM; the system's are used else."
-    )
-    fallback_assignee: str = Field(
-        default="", description="The account that gets issues whose own assignees are unknown."
-    )
     issue_type: str = Field(
         default="issue",
         pattern=r"^[a-z_]{1,40}$",
@@ -90,20 +65,9 @@ class GitLabSettings(TrackerSettings):
         description="The least role of members whose commands in comments count.",
     )
 
-    @field_validator("url")
-    @classmethod
-    def _is_safe(cls, url: str) -> str:
-        """Refuse a URL that would send the token in clear, or that holds a password."""
-        parts = urlsplit(url)
-        if not parts.hostname or parts.username or parts.password or parts.query:
-            raise ValueError("must be an address like https://gitlab.example.org, without a user")
-        if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.hostname)):
-            raise ValueError("must begin with https://, since a token goes there")
-        return url.rstrip("/")
-
     @model_validator(mode="after")
     def _has_one_token(self) -> Self:
-        if bool(self.token_credential) == bool(self.token_file):
+        if not self.has_one_token:
             raise ValueError("needs token_credential or token_file, one of the two")
         return self
 
@@ -202,15 +166,6 @@ class GitLabTracker:
     async def aclose(self) -> None:
         """Close connections."""
         await self.desk.door.aclose()
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 plugin = GitLabPlugin()

@@ -11,13 +11,9 @@ workflow calls so.  The verbs are in ``jira_desk``, the requests in ``jira_door`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from secbridge.model.case import CommentRef, IssueRef
 from secbridge.model.issue import (
@@ -37,11 +33,14 @@ from secbridge.trackers.jira_desk import JiraDesk, Wishes
 from secbridge.trackers.jira_door import Deployment, JiraDoor
 from secbridge.trackers.jira_events import Events
 from secbridge.trackers.jira_people import People
-from secbridge.trackers.registry import Duration, TrackerContext, TrackerSettings
+from secbridge.trackers.registry import TrackerContext, TrackerSettings
+from secbridge.trackers.remote import RemoteSettings
 
 
-class JiraSettings(TrackerSettings):
+class JiraSettings(RemoteSettings):
     """The options of a Jira."""
+
+    example = "https://jira.example.org"
 
     url: str = Field(description="The address of the Jira, with its context path.")
     deployment: Deployment = Field(
@@ -52,9 +51,6 @@ class JiraSettings(TrackerSettings):
     )
     token_credential: str = Field(
         default="", description="The systemd credential with the API token or access token."
-    )
-    token_file: Path | None = Field(
-        default=None, description="A file that holds the token, where there is no systemd."
     )
     security_level: str = Field(
         default="",
@@ -86,39 +82,10 @@ class JiraSettings(TrackerSettings):
         default=("Administrators", "Developers"),
         description="Project roles, or groups, whose members may command secbridge in comments.",
     )
-    fallback_assignee: str = Field(
-        default="", description="The account that gets issues whose own assignees are unknown."
-    )
-    timeout: Duration = Field(
-        default=timedelta(seconds=30),
-        gt=timedelta(0),
-        le=timedelta(minutes=5),
-        description="How long to wait for the tracker to answer.",
-    )
-    settle: Duration = Field(
-        default=timedelta(minutes=4),
-        ge=timedelta(0),
-        le=timedelta(hours=1),
-        description="How much longer a request without an answer may still take effect.",
-    )
-    ca_file: Path | None = Field(
-        default=None, description="Certificates of a private CA, PEM; the system's are used else."
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _is_safe(cls, url: str) -> str:
-        """Refuse a URL that would send the token in clear, or that holds a password."""
-        parts = urlsplit(url)
-        if not parts.hostname or parts.username or parts.password or parts.query:
-            raise ValueError("must be an address like https://jira.example.org, without a user")
-        if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.hostname)):
-            raise ValueError("must begin with https://, since a token goes there")
-        return url.rstrip("/")
 
     @model_validator(mode="after")
     def _can_log_in(self) -> Self:
-        if bool(self.token_credential) == bool(self.token_file):
+        if not self.has_one_token:
             raise ValueError("needs token_credential or token_file, one of the two")
         if self.deployment is Deployment.CLOUD and not self.user:
             raise ValueError("needs user, the mail address of the bot's account, in the cloud")
@@ -228,15 +195,6 @@ class JiraTracker:
     async def aclose(self) -> None:
         """Close connections."""
         await self.desk.door.aclose()
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 plugin = JiraPlugin()
