@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from secbridge.model.alias import Alias
-from secbridge.model.case import Case, CommentRef, IssueRef, KeyBinding, Route
+from secbridge.model.case import Case, CaseStatus, CommentRef, IssueRef, KeyBinding, Route
 from secbridge.model.delivery import Delivery, Move, Outgoing, OutgoingState, State
 from secbridge.model.envelope import Envelope, Target
 from secbridge.model.issue import (
@@ -35,7 +35,7 @@ from secbridge.model.message import (
     SignatureFact,
 )
 from secbridge.model.plaintext import Plaintext
-from secbridge.model.reply import OutgoingMail, ReplyKind, ReplyText
+from secbridge.model.reply import LetterFacts, OutgoingMail, ReplyKind, ReplyText
 
 # ── Clock ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -175,6 +175,9 @@ class OwnMail:
     case_id: str
     step: str
     body_hash: str
+    kind: ReplyKind = ReplyKind.ACKNOWLEDGEMENT
+    recipient: str = ""
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +209,13 @@ class Cases(Protocol):
     """Cases and their journal."""
 
     async def open_case(
-        self, delivery_id: str, route: Route, *, reporter: str | None, must_encrypt: bool
+        self,
+        delivery_id: str,
+        route: Route,
+        *,
+        reporter: str | None,
+        must_encrypt: bool,
+        language: str = "",
     ) -> Case:
         """Return the case of this mail on this route, opening it once.
 
@@ -227,8 +236,23 @@ class Cases(Protocol):
         """Return the case for which we issued one of these Message-IDs to the outside, or None."""
         ...
 
+    async def case_by_incoming_ids(self, alias: str, message_ids: Sequence[str]) -> Case | None:
+        """Return the case with which one of these Message-IDs came in from outside, or None.
+
+        Anybody may have named them, so only some senders join a case by them.
+        """
+        ...
+
+    async def incoming_ids(self, case_id: str) -> Sequence[str]:
+        """Return the Message-IDs of the reporter's mails in a case, oldest first, ten at most."""
+        ...
+
     async def own_mail(self, message_id: str) -> OwnMail | None:
         """Return what we sent under this Message-ID, or None."""
+        ...
+
+    async def mail_sent_as(self, case_id: str, reverse_path: str) -> OwnMail | None:
+        """Return which mail of ours in a case had this envelope sender, or None."""
         ...
 
     async def require_encryption(self, case_id: str) -> None:
@@ -312,16 +336,61 @@ class Cases(Protocol):
         """Append an entry to the journal of the case.  Facts hold ids, codes and sizes only."""
         ...
 
+    # ── What the team decides; each is journaled with who did it, and doing it twice is harmless
+
+    async def set_status(self, case_id: str, status: CaseStatus, *, by: str) -> bool:
+        """Record where a case stands; return whether that is news."""
+        ...
+
+    async def hold_mail(self, case_id: str, *, hold: bool, by: str) -> int:
+        """Keep all mail of a case here, or let it go; return how many mails wait, or waited.
+
+        While a case is on hold nothing of it is claimed from the outbox, new mail included.
+        """
+        ...
+
+    async def take_case(self, case_id: str, handler: str, *, by: str) -> bool:
+        """Record who handles a case; return whether that is news."""
+        ...
+
+    async def record_contact(self, case_id: str, *, by: str, at: datetime) -> bool:
+        """Record that a person answered the reporter; the first one counts.  Return if it is it."""
+        ...
+
+    async def attach_reporter(self, case_id: str, address: str, *, by: str) -> bool:
+        """Set or change to whom a case's mail goes; return whether that is news.
+
+        The binding of a key that names another address is removed with it.
+        """
+        ...
+
+    async def adopt_case(self, route: Route, issue: IssueRef, *, by: str) -> Case:
+        """Return the case of an issue that was born in the tracker, opening it once."""
+        ...
+
 
 # ── Events ───────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class HeardBefore:
-    """What is known of a command from before: when it was begun last, and whether it is done."""
+    """What is known of a command from before: when it was begun last, and whether it is done.
+
+    ``changed``: it was begun with another text than it has now.
+    """
 
     attempted_at: datetime | None
     done: bool
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeardState:
+    """What an issue was like when we last heard of it; an account is what assignees hold."""
+
+    open: bool
+    labels: tuple[str, ...]
+    assignees: tuple[str, ...]
 
 
 class Events(Protocol):
@@ -339,10 +408,32 @@ class Events(Protocol):
         """Return the id of the case whose issue this is, or None."""
         ...
 
+    async def case_of_number(self, tracker: str, project: str, number: str) -> str | None:
+        """Return the id of the case whose issue people call so, with or without ``#``, or None."""
+        ...
+
     async def hear(
-        self, tracker: str, project: str, key: str, *, case_id: str, command: str
+        self,
+        tracker: str,
+        project: str,
+        key: str,
+        *,
+        case_id: str,
+        command: str,
+        digest: bytes = b"",
     ) -> HeardBefore:
-        """Record that a command is about to be done; return what is known of it from before."""
+        """Record that a command is about to be done; return what is known of it from before.
+
+        ``digest`` is an HMAC of its text: the first one is kept, to tell whether it was edited.
+        """
+        ...
+
+    async def heard_state(self, case_id: str) -> HeardState | None:
+        """Return what an issue was like when we last heard of it, or None for the first time."""
+        ...
+
+    async def keep_state(self, case_id: str, state: HeardState) -> None:
+        """Record what an issue is like, once all that follows from it is done."""
         ...
 
     async def heard(
@@ -488,6 +579,35 @@ class Outbox(Protocol):
 
     async def find_outgoing(self, delivery_id: str) -> Sequence[Outgoing]:
         """Return the outgoing mails that a delivery caused, oldest first."""
+        ...
+
+    async def post(self, mails: Sequence[OutgoingMail]) -> bool:
+        """Queue mails that a person brought about; return whether any of them is new.
+
+        A Message-ID that is known for a recipient is not queued again, whatever its bytes are.
+        """
+        ...
+
+    async def posted(self, case_id: str, step: str) -> Outgoing | None:
+        """Return the reporter's copy (or the only one) of a mail by its step, or None."""
+        ...
+
+    async def mails_of_case(self, case_id: str) -> Sequence[Outgoing]:
+        """Return all mails of ours in a case, oldest first."""
+        ...
+
+    async def automatic_since(
+        self, since: datetime, *, recipient: str | None = None, case_id: str | None = None
+    ) -> int:
+        """Count the mails that machines decided to send since then, without the alias's copies."""
+        ...
+
+    async def untold(self, *, limit: int) -> Sequence[Outgoing]:
+        """Return mails that will not leave, and of which their issue was not told, oldest first."""
+        ...
+
+    async def told(self, outgoing_id: int) -> None:
+        """Record that the issue knows what became of a mail."""
         ...
 
     async def find_outgoing_by_state(
@@ -728,6 +848,11 @@ class EffectKey:
 class Tracker(Protocol):
     """A project in somebody's tracker."""
 
+    @property
+    def leaves_slashes(self) -> bool:
+        """Whether it stores a comment that begins with ``/word`` as it is, and does nothing."""
+        ...
+
     async def check(self) -> Sequence[Finding]:
         """Answer: can this project keep a secret, and have we just the rights that we need?"""
         ...
@@ -949,6 +1074,10 @@ class Guard(Protocol):
         ...
 
 
+NO_FACTS = LetterFacts()
+"""Of a text by machine a person has said nothing."""
+
+
 class Wording(Protocol):
     """The texts of our answers by machine, the operator's where there are any."""
 
@@ -961,8 +1090,10 @@ class Wording(Protocol):
         encrypted: bool,
         code: str | None = None,
         warnings: Sequence[str] = (),
+        language: str = "",
+        facts: LetterFacts = NO_FACTS,
     ) -> ReplyText:
-        """Return the text, built from a template, codes, the case id and our fingerprint only.
+        """Return the text in a language that there is, built from nothing but these arguments.
 
         The same arguments give the same text, so that the guard can build it again.
         """

@@ -39,7 +39,8 @@ class Letterhead:
     """Who writes to whom, and in which thread.
 
     ``subject`` is the real one: of an encrypted mail it stands inside only.  ``certificate`` is our
-    own, binary and minimal; it is announced in the Autocrypt header and attached.
+    own, binary and minimal; it is announced in the Autocrypt header and attached.  ``cc`` is
+    "" for nobody.
     """
 
     author_name: str
@@ -166,7 +167,7 @@ def _fields(head: Letterhead, subject: str) -> list[str]:
     values = {
         "From": f"{_phrase(head.author_name)} <{_address(head.author)}>",
         "To": _address(head.to),
-        "Cc": _address(head.cc),
+        "Cc": _address(head.cc) if head.cc else None,
         "Reply-To": _address(head.reply_to),
         "Subject": _unstructured(subject),
         "Date": format_datetime(head.date.astimezone(UTC)),

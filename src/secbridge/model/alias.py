@@ -22,6 +22,8 @@ class Alias:
 
     ``role_keys``: full fingerprints, the first signs and is announced, all of them decrypt.
     ``fallback``: the tracker that takes reports while the alias's own cannot keep a secret, or "".
+    ``language`` is that of texts for a reporter whose own is not known.  ``paused``: new reports
+    are filed, and answered with the text for a paused intake.
     """
 
     address: str
@@ -35,6 +37,8 @@ class Alias:
     templates: str = ""
     name: str = ""
     fallback: str = ""
+    language: str = "en"
+    paused: bool = False
 
     @property
     def local_part(self) -> str:

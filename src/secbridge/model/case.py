@@ -23,6 +23,20 @@ class MailClass(StrEnum):
     OTHER = "other"
 
 
+class CaseStatus(StrEnum):
+    """Where a case stands, as the team said last; the tracker's own state is another thing."""
+
+    NEW = "new"
+    ACCEPTED = "accepted"
+    NEEDS_INFO = "needs-info"
+    REJECTED = "rejected"
+    FIXED = "fixed"
+    DISCLOSED = "disclosed"
+    DUPLICATE = "duplicate"
+    SPAM = "spam"
+    NORMAL_BUG = "normal-bug"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The class of a mail, the ids of the rules that spoke, and whether a machine may answer.
@@ -89,6 +103,10 @@ class Case:
     case's address ``alias+sb-TOKEN@``; ``marker`` is a random UUID that finds the issue again.
     ``must_encrypt`` is a rule of the thread: once True it stays True.  ``attempted_at`` is told by
     ``Cases.open_case`` alone: since when another delivery of the same mail may be filing it.
+    ``language`` is that of the reporter (a lower-case tag of RFC 5646), or "".  ``on_hold``: no
+    mail of the case leaves until a person releases it.  ``handler`` is the name of who took the
+    case, ``contacted_by`` that of the first person who answered the reporter; "" for nobody.
+    ``adopted``: it was born in the tracker, and no mail opened it.
     """
 
     id: str
@@ -102,6 +120,13 @@ class Case:
     key: KeyBinding | None = None
     linked: tuple[str, ...] = ()
     attempted_at: datetime | None = None
+    language: str = ""
+    status: CaseStatus = CaseStatus.NEW
+    on_hold: bool = False
+    handler: str = ""
+    contacted_at: datetime | None = None
+    contacted_by: str = ""
+    adopted: bool = False
 
     @property
     def place(self) -> tuple[str, str]:

@@ -68,6 +68,17 @@ class Delivery:
         return f"Delivery({self.id}, {self.state})"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Incoming:
+    """The Message-ID of a mail that came in with a case; ``by_reporter``: it is the reporter's."""
+
+    message_id: str
+    by_reporter: bool = False
+
+    def __repr__(self) -> str:
+        return "Incoming(…)"
+
+
 # ── Moves: what happens to a delivery, with the facts that are recorded ──────────────────────────
 
 
@@ -101,18 +112,26 @@ class Attempted:
 
 @dataclass(frozen=True, slots=True)
 class Filed:
-    """The issue exists, proven confidential, and holds the report."""
+    """The issue exists, proven confidential, and holds the report.
+
+    ``incoming`` is the mail itself, by which later ones find the case.
+    """
 
     case_id: str
     issue: IssueRef
+    incoming: Incoming | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Commented:
-    """The mail became a comment on the issue of a case (or a silent entry in its journal)."""
+    """The mail became a comment on the issue of a case (or a silent entry in its journal).
+
+    ``comment`` is "journal" for the latter.
+    """
 
     case_id: str
     comment: str
+    incoming: Incoming | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +243,11 @@ class Outgoing:
     """A row of the outbox.
 
     ``attempts`` counts submissions begun; ``last_status`` is what the relay said (codes only).
+    ``delivery_id`` is None for what no mail but a person of the team brought about.
     """
 
     id: int
-    delivery_id: str
+    delivery_id: str | None
     mail: OutgoingMail
     state: OutgoingState
     attempts: int

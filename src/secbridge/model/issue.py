@@ -159,11 +159,13 @@ class Actor:
     """Who did something in a tracker: the account's stable id there, and its name for people.
 
     ``is_us``: it is the very account that secbridge uses, or another machine of the tracker's own.
+    ``account`` is what assignees are called there, and in the roster; "" where that is ``name``.
     """
 
     id: str
     name: str
     is_us: bool = False
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from secbridge.errors import ConfigError
 from secbridge.model.alias import Alias
-from secbridge.model.reply import ReplyKind, ReplyText
+from secbridge.model.reply import LetterFacts, ReplyKind, ReplyText
+from secbridge.ports import NO_FACTS
 from secbridge.rules import clinic
 from secbridge.rules.replies import KEY_PROBLEMS
 
@@ -55,6 +56,8 @@ class TemplateWording:
         encrypted: bool,
         code: str | None = None,
         warnings: Sequence[str] = (),
+        language: str = "",
+        facts: LetterFacts = NO_FACTS,
     ) -> ReplyText:
         """Return the text (``ports.Wording``); KeyError where there is none."""
         template = self._templates[alias.address][kind, encrypted]

@@ -1,7 +1,6 @@
 """What does the reporter hear, and in which bytes?  Built once, stored, and sent as they are.
 
-An answer is one mail: the reporter and the alias get the same bytes under the same Message-ID,
-each in a transaction of its own.  Nothing of the report is in it, not even the subject.
+Nothing of the report is in an answer, not even the subject.
 
 Where the acknowledgement must be encrypted and there is no key for it, it is held: a fixed notice
 says to the reporter what is missing, once, and the team is told what would end the wait.
@@ -14,9 +13,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from secbridge.errors import Deferral
-from secbridge.mail import compose
-from secbridge.mail.parse import canonical_body_hash
 from secbridge.model.alias import Alias
 from secbridge.model.case import Case, KeyBinding, MailClass
 from secbridge.model.delivery import Delivery, State
@@ -25,14 +21,12 @@ from secbridge.model.message import CertificateSource, Message
 from secbridge.model.reply import OutgoingMail
 from secbridge.pipeline.keychanges import learn
 from secbridge.pipeline.keyfinding import SOURCES, find_key
+from secbridge.pipeline.letters import Letter, LetterDesk, role_key_unusable
 from secbridge.ports import CannotEncrypt, Cases, Clock, KeyChange, KeyFinder, OpenPGP, Wording
-from secbridge.rules import addresses, commands, identity, replies
+from secbridge.rules import commands, replies
 from secbridge.rules.drafting import keys
 from secbridge.rules.loops import is_plain_address
 from secbridge.rules.replies import Answer, KeyChanged, KeyFound, KeyProblem, KeySearch, NoKey, Plan
-
-EXPORT_KEPT = timedelta(minutes=10)
-"""How long an exported role certificate is used again."""
 
 HELD = timedelta(hours=6)
 """How often a held answer looks for a key by itself, unless the operator chose otherwise."""
@@ -126,13 +120,12 @@ class Answering:
         self._openpgp = openpgp
         self._cases = cases
         self._wording = wording
-        self._secret = secret
+        self._desk = LetterDesk(openpgp, secret=secret, clock=clock)
         self._clock = clock
         self._finder = finder
         self._sources = tuple(sources)
         self._held = held
         self._mark = mark
-        self._exports: dict[str, tuple[datetime, bytes]] = {}
 
     async def answer(
         self, *, delivery: Delivery, case: Case, message: Message, alias: Alias
@@ -162,7 +155,7 @@ class Answering:
     def _lost(self, exc: CannotEncrypt, occasion: _Occasion) -> tuple[KeySearch, Plan]:
         """Return what is answered where a key that was there a moment ago cannot be used."""
         if exc.fingerprint in occasion.alias.role_keys:
-            raise _role_key_unusable() from None
+            raise role_key_unusable() from None
         key = KeyProblem(exc.code, exc.fingerprint)
         return key, replies.choose_answer(
             occasion.message.protection, must_encrypt=occasion.must_encrypt, key=key
@@ -285,103 +278,33 @@ class Answering:
         outdated = await self._cases.outdated_answers(occasion.case.id)
         while answer.step in outdated:
             answer = replace(answer, turn=answer.turn + 1)
-        head = await self._letterhead(answer, occasion)
-        content = await self._written(head, answer, occasion)
+        mails = await self._desk.finish(self._letter(answer, occasion))
         if isinstance(key, KeyFound) and answer.encrypt_to is not None:
-            await self._bind(occasion.case, head.to, key)
-        return self._addressed(content, answer, head, occasion)
+            await self._bind(occasion.case, occasion.message.author or "", key)
+        return mails
 
-    async def _letterhead(self, answer: Answer, occasion: _Occasion) -> compose.Letterhead:
-        """Return the header of an answer; its subject follows with the text."""
+    def _letter(self, answer: Answer, occasion: _Occasion) -> Letter:
         case, alias, headers = occasion.case, occasion.alias, occasion.message.headers
-        message_id = identity.message_id(self._secret, case.id, answer.step, alias.domain)
-        return compose.Letterhead(
-            author_name=alias.name or alias.local_part,
-            author=alias.address,
-            to=occasion.message.author or "",
-            cc=alias.address,
-            reply_to=addresses.case_address(alias.address, case.token),
-            subject="",
-            date=self._clock.now(),
-            message_id=message_id,
-            origin=identity.origin(
-                self._secret, case_id=case.id, step=answer.step, message_id=message_id
-            ),
-            in_reply_to=headers.message_id,
-            references=compose.thread_of(headers.message_id, headers.references),
-            certificate=await self._certificate(alias.signing_key),
-            fingerprint=alias.signing_key,
-        )
-
-    async def _certificate(self, fingerprint: str) -> bytes:
-        """Return our certificate, exported at most every ``EXPORT_KEPT``."""
-        now = self._clock.now()
-        kept = self._exports.get(fingerprint)
-        if kept is None or not timedelta(0) <= now - kept[0] < EXPORT_KEPT:
-            try:
-                kept = (now, await self._openpgp.export(fingerprint, minimal=True))
-            except CannotEncrypt:
-                raise _role_key_unusable() from None
-            self._exports[fingerprint] = kept
-        return kept[1]
-
-    # ── Bytes ─────────────────────────────────────────────────────────────────────────────────────
-
-    async def _written(
-        self, head: compose.Letterhead, answer: Answer, occasion: _Occasion
-    ) -> bytes:
-        """Return the finished mail.  Raises CannotEncrypt."""
-        alias, case_id = occasion.alias, occasion.case.id
-        text = self._wording.write(
-            answer.kind,
+        return Letter(
+            case=case,
             alias=alias,
-            case_id=case_id,
-            encrypted=answer.encrypt_to is not None,
-            code=answer.code,
-            warnings=answer.warnings,
-        )
-        head = replace(head, subject=text.subject)
-        if answer.encrypt_to is None:
-            return await self._in_clear(head, text.body, alias)
-        return await self._encrypted(head, text.body, answer.encrypt_to, alias)
-
-    async def _encrypted(
-        self, head: compose.Letterhead, body: str, fingerprint: str, alias: Alias
-    ) -> bytes:
-        armor = await self._openpgp.encrypt_and_sign(
-            compose.payload(head, body, encrypted=True),
-            recipients=[fingerprint, alias.signing_key],
-            signer=alias.signing_key,
-        )
-        return compose.encrypted_mail(head, armor)
-
-    async def _in_clear(self, head: compose.Letterhead, body: str, alias: Alias) -> bytes:
-        signed = compose.payload(head, body, encrypted=False)
-        signature = await self._openpgp.sign_detached(signed, signer=alias.signing_key)
-        return compose.signed_mail(head, signed, signature.armor, signature.micalg)
-
-    # ── Envelopes ─────────────────────────────────────────────────────────────────────────────────
-
-    def _addressed(
-        self, content: bytes, answer: Answer, head: compose.Letterhead, occasion: _Occasion
-    ) -> tuple[OutgoingMail, ...]:
-        """Return one mail for the reporter and one for the alias: the same bytes."""
-        case, alias = occasion.case, occasion.alias
-        number = replies.STEP_NUMBERS[answer.step]
-        encrypted_to = (answer.encrypt_to, alias.signing_key) if answer.encrypt_to else ()
-        mail = OutgoingMail(
-            case_id=case.id,
-            step=answer.step,
             kind=answer.kind,
-            recipient=head.to,
-            reverse_path=addresses.bounce_address(alias.address, case.token, number),
-            message_id=head.message_id,
-            content=content,
-            body_hash=canonical_body_hash(content),
+            step=answer.step,
+            to=occasion.message.author or "",
+            text=self._wording.write(
+                answer.kind,
+                alias=alias,
+                case_id=case.id,
+                encrypted=answer.encrypt_to is not None,
+                code=answer.code,
+                warnings=answer.warnings,
+                language=case.language,
+            ),
             must_encrypt=occasion.must_encrypt,
-            encrypted_to=encrypted_to,
+            encrypt_to=answer.encrypt_to,
+            in_reply_to=headers.message_id,
+            references=headers.references,
         )
-        return mail, replace(mail, recipient=alias.address)
 
     async def _bind(self, case: Case, address: str, key: KeyFound) -> None:
         """Remember the certificate: trust on first use, for this case too where another made it."""
@@ -392,7 +315,3 @@ class Answering:
 
 def _is_acknowledgement(plan: Plan) -> bool:
     return plan.answer is not None and plan.answer.step in replies.ACKNOWLEDGEMENTS
-
-
-def _role_key_unusable() -> Deferral:
-    return Deferral("role-key-unusable", "Our own key cannot encrypt now.", alarm=True)

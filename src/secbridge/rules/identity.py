@@ -14,6 +14,9 @@ import hmac
 ORIGIN_HEADER = "X-Secbridge-Origin"
 """The header field that says which of our mails this is."""
 
+LEAST_NUMBER, NUMBERS = 1000, 10**12
+"""From which number on letters are counted, and how many numbers there are for them."""
+
 SECRET_OCTETS = 32
 """The least size of the installation's secret."""
 
@@ -35,6 +38,17 @@ def verify_origin(secret: bytes, value: str, *, case_id: str, step: str, message
     """Return, in constant time, whether ``value`` is our origin header for this very mail."""
     expected = origin(secret, case_id=case_id, step=step, message_id=message_id)
     return hmac.compare_digest(expected.encode(), value.strip().encode("utf-8", "replace"))
+
+
+def letter_number(secret: bytes, case_id: str, key: str) -> int:
+    """Return the number of what an event has said: the same event always the same number."""
+    digest = hmac.new(secret, f"letter\0{case_id}\0{key}".encode(), hashlib.sha256).digest()
+    return LEAST_NUMBER + int.from_bytes(digest[:8], "big") % NUMBERS
+
+
+def text_digest(secret: bytes, text: str) -> bytes:
+    """Return what tells whether a text was changed, and nothing about it (32 octets)."""
+    return hmac.new(secret, b"text\0" + text.encode(), hashlib.sha256).digest()
 
 
 def _tag(secret: bytes, purpose: str, *parts: str) -> str:

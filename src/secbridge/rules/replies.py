@@ -153,6 +153,19 @@ STEP_NUMBERS: dict[str, int] = {
 """Steps as small numbers, for the envelope sender (``alias+sb-TOKEN-N@``)."""
 
 
+LETTER, CLAIM = "letter-", "claim-"
+"""What the step of a letter, and of a claim, begins with; behind it stands its number."""
+
+
+def number_of(step: str) -> int:
+    """Return the small number of a step, for the envelope sender.  Raises KeyError for no step."""
+    for beginning in (LETTER, CLAIM):
+        number = step.removeprefix(beginning)
+        if number != step and number.isascii() and number.isdigit() and len(number) <= 13:
+            return int(number)
+    return STEP_NUMBERS[step]
+
+
 def needs_key(protection: Protection, *, must_encrypt: bool) -> bool:
     """Return whether the reporter's certificate matters: nobody's is looked for without need."""
     return must_encrypt and protection is not Protection.UNDECRYPTABLE

@@ -20,6 +20,7 @@ from secbridge.settings.credentials import credential_path, is_there, read_secre
 from secbridge.settings.tables import (
     LOCAL_TRACKER,
     AliasSettings,
+    AnswerSettings,
     ConversationSettings,
     DaemonSettings,
     IntakeSettings,
@@ -32,6 +33,7 @@ from secbridge.settings.tables import (
     Section,
     SubmissionSettings,
     TriageSettings,
+    WebSettings,
 )
 from secbridge.trackers.registry import TrackerPlugin, TrackerSettings
 
@@ -68,6 +70,8 @@ class Settings(BaseSettings):
     submission: SubmissionSettings = Field(default_factory=SubmissionSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
     conversation: ConversationSettings = Field(default_factory=ConversationSettings)
+    answers: AnswerSettings = Field(default_factory=AnswerSettings)
+    web: WebSettings = Field(default_factory=WebSettings)
     trackers: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="Trackers by name, one [trackers.NAME] table each; local is always there.",

@@ -75,6 +75,27 @@ class KeySource(StrEnum):
     HKP = "hkp"
 
 
+class FollowUp(StrEnum):
+    """What a mail to a closed issue does beside becoming a comment."""
+
+    REOPEN = "reopen"
+    COMMENT = "comment"
+
+
+class SignAs(StrEnum):
+    """Whose name stands below a letter."""
+
+    TEAM = "team"
+    MEMBER = "member"
+
+
+class Unauthenticated(StrEnum):
+    """What becomes of the answer to a mail whose sender is not proven (DMARC)."""
+
+    FILE = "file"
+    ANSWER = "answer"
+
+
 class Fallback(StrEnum):
     """Where a report is filed meanwhile."""
 
@@ -377,6 +398,30 @@ class TriageSettings(Section):
         default=("X-Spam-Flag: YES", "X-Spam: Yes", "X-Spam-Status: Yes"),
         description="Header fields of your relay, with the start of a value, that mean spam.",
     )
+    authserv_id: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]{0,255}$",
+        description="The name under which your relay writes Authentication-Results (RFC 8601).",
+    )
+    unauthenticated: Unauthenticated = Field(
+        default=Unauthenticated.FILE,
+        description="Mail that fails DMARC there: file it without an answer, or answer it as well.",
+    )
+
+
+class AnswerSettings(Section):
+    """How many mails machines may decide to send; beyond that mail is filed and not answered."""
+
+    per_sender: Count = Field(
+        default=10, description="Answers by machine to one address within the time."
+    )
+    per_case: Count = Field(default=6, description="Answers by machine in one case, ever.")
+    total: Count = Field(
+        default=500, description="Answers by machine of the whole daemon within the time."
+    )
+    within: Duration = Field(
+        default=timedelta(days=1), description="The time over which they are counted."
+    )
 
 
 class SubmissionSettings(Section):
@@ -457,6 +502,51 @@ class ConversationSettings(Section):
         pattern=r"^[a-z][a-z0-9-]{0,15}:$",
         description="What the first line of a comment begins with when it is a command for us.",
     )
+    slash: bool = Field(
+        default=True,
+        description="Take /reply and the like as well, where the tracker leaves such lines alone.",
+    )
+    closed: FollowUp = Field(
+        default=FollowUp.REOPEN,
+        description="What a reporter's mail does to a closed issue: reopen, or comment alone.",
+    )
+    sign_as: SignAs = Field(
+        default=SignAs.TEAM,
+        description="Whose name stands below what a member has us send: team, or member.",
+    )
+    public_replies: bool = Field(
+        default=False,
+        description="A comment that Jira shows to the customer is sent as a reply, too.",
+    )
+    adopt: bool = Field(
+        default=True,
+        description="A command on a confidential, labelled issue that people opened makes it a case.",
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="Labels that stand for a command, such as needs-info for need-info.",
+    )
+    states: dict[str, str] = Field(
+        default_factory=dict,
+        description="States of an issue (closed, open) that stand for a command.",
+    )
+
+
+class WebSettings(Section):
+    """Where trackers say that something happened; without it they are only asked."""
+
+    listen: Listener | None = Field(
+        default=None,
+        description="Where webhooks come in, behind a proxy with TLS; without it nothing is open.",
+    )
+    max_body: Size = Field(default=1 << 20, description="The largest webhook that is read.")
+    per_minute: Count = Field(
+        default=120, description="Requests of one address in a minute; more get 429."
+    )
+    proxies: tuple[Network, ...] = Field(
+        default=(IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
+        description="Proxies whose X-Forwarded-For is believed.",
+    )
 
 
 class MemberSettings(Section):
@@ -500,6 +590,15 @@ class AliasSettings(Section):
     templates: FilePath | None = Field(
         default=None, description="A folder with templates of your own for the answers."
     )
+    language: str = Field(
+        default="en",
+        pattern=r"^[a-z]{2,3}(-[a-z0-9]{2,8})*$",
+        description="The language of answers where the reporter's own is not known.",
+    )
+    paused: bool = Field(
+        default=False,
+        description="The intake is paused: reports are filed, and the answer says so.",
+    )
     member: tuple[MemberSettings, ...] = Field(
         default=(), description="The people behind the alias, one table each."
     )
@@ -521,4 +620,6 @@ class AliasSettings(Section):
             templates=str(self.templates or ""),
             name=self.name,
             fallback=self.fallback.value if self.fallback else "",
+            language=self.language,
+            paused=self.paused,
         )

@@ -33,10 +33,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0002"
+VERSION = "0003"
 """The migration that this code needs: the head of ``migrations/versions``, as a test compares."""
 
-KNOWN_VERSIONS = ("0001", "0002")
+KNOWN_VERSIONS = ("0001", "0002", "0003")
 """Every migration from the first to ``VERSION``; any other version is newer than this code."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -124,7 +124,7 @@ cases = Table(
     "cases",
     metadata,
     Column("id", String(20), primary_key=True),
-    Column("mail_id", ForeignKey("mails.id"), nullable=False),
+    Column("mail_id", ForeignKey("mails.id")),
     Column("token", String(26), nullable=False, unique=True),
     Column("marker", String(36), nullable=False, unique=True),
     Column("alias", String(320), nullable=False),
@@ -139,6 +139,12 @@ cases = Table(
     Column("issue_url", Text),
     Column("issue_tracker", String(64)),
     Column("issue_project", Text),
+    Column("language", String(35), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("on_hold", Boolean, nullable=False),
+    Column("handler", Text, nullable=False),
+    Column("contacted_at", Instant),
+    Column("contacted_by", Text, nullable=False),
     UniqueConstraint("mail_id", "tracker", "project", name="one_case_for_each_route"),
 )
 Index("cases_issue", cases.c.tracker, cases.c.project, cases.c.issue_id)
@@ -149,6 +155,19 @@ case_years = Table(
     Column("year", Integer, primary_key=True, autoincrement=False),
     Column("last", Integer, nullable=False),
 )
+
+case_mails = Table(
+    "case_mails",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("case_id", ForeignKey("cases.id"), nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("by_reporter", Boolean, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    UniqueConstraint("case_id", "message_id", name="one_row_for_each_mail"),
+)
+Index("case_mails_message_id", case_mails.c.message_id)
+"""The Message-IDs of mails that came in with a case: later ones may refer to them."""
 
 key_bindings = Table(
     "key_bindings",
@@ -215,9 +234,21 @@ tracker_events = Table(
     Column("attempted_at", Instant),
     Column("done_at", Instant),
     Column("outcome", String(64)),
+    Column("digest", LargeBinary(32)),
     UniqueConstraint("tracker", "project", "key", name="each_event_once"),
 )
 """Comments that are commands, and what became of each; their text is never kept."""
+
+issue_states = Table(
+    "issue_states",
+    metadata,
+    Column("case_id", ForeignKey("cases.id"), primary_key=True),
+    Column("open", Boolean, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("assignees", Text, nullable=False),
+    Column("heard_at", Instant, nullable=False),
+)
+"""What each issue was like when we last heard of it: what changes since may stand for a command."""
 
 issue_watch = Table(
     "issue_watch",
@@ -252,7 +283,7 @@ outgoing = Table(
     "outgoing",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("delivery_id", ForeignKey("deliveries.id"), nullable=False),
+    Column("delivery_id", ForeignKey("deliveries.id")),
     Column("case_id", ForeignKey("cases.id"), nullable=False),
     Column("step", String(64), nullable=False),
     Column("kind", String(32), nullable=False),
@@ -270,12 +301,17 @@ outgoing = Table(
     Column("last_status", Text),
     Column("due_at", Instant),
     Column("owner", String(32)),
+    Column("automatic", Boolean, nullable=False),
+    Column("queued_at", Instant, nullable=False),
+    Column("told_at", Instant),
     UniqueConstraint("message_id", "recipient", name="one_row_for_each_recipient"),
     sqlite_autoincrement=True,
 )
 Index("outgoing_due", outgoing.c.due_at, outgoing.c.id, sqlite_where=outgoing.c.due_at.is_not(None))
 Index("outgoing_delivery", outgoing.c.delivery_id)
 Index("outgoing_state", outgoing.c.state, outgoing.c.id)
+Index("outgoing_case", outgoing.c.case_id)
+Index("outgoing_queued", outgoing.c.queued_at)
 
 journal = Table(
     "journal",
