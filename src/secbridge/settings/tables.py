@@ -520,7 +520,7 @@ class ConversationSettings(Section):
     )
     adopt: bool = Field(
         default=True,
-        description="A command on a confidential, labelled issue that people opened makes it a case.",
+        description="A command on a confidential, labelled issue of a person makes it a case.",
     )
     labels: dict[str, str] = Field(
         default_factory=dict,
