@@ -271,6 +271,7 @@ class _Line:
         question: Said = Decrypt(ciphertext, limit)
         if (start := self._start_of(ciphertext)) >= 0:
             question = DecryptPart(start, len(ciphertext), limit)
+        del ciphertext
         answer: DecryptAnswer = self._ask(question, DecryptAnswer)
         return answer
 

@@ -116,6 +116,9 @@ class Crew:
 
     def keep(self, child: Child) -> None:
         """Let a process that has opened a mail take the next one, if that comes within ``REST``."""
+        if len(self._ready) >= self._size:
+            self.dismiss(child)  # others took its place while it was at work
+            return
         self._ready.appendleft(child)
         asyncio.get_running_loop().call_later(REST, self._rested, child, child.mails)
 

@@ -77,6 +77,20 @@ class Place:
         return Sense.FORWARDED if self.forwarded else Sense.BODY
 
 
+class _Held:
+    """Octets that are given away, so that no frame which waits for an answer holds them still."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def give(self) -> bytes:
+        """Return the octets and forget them."""
+        content, self.content = self.content, b""
+        return content
+
+
 class Reader:
     """Walks the parts of one mail, through all its layers, and collects a Reading."""
 
@@ -140,7 +154,7 @@ class Reader:
                 case Role.SIGNATURE:
                     pass
                 case Role.CIPHERTEXT:
-                    await self._wrapped(parse.decoded(data, child), child, place.inside())
+                    await self._wrapped(_Held(parse.decoded(data, child)), child, place.inside())
                 case Role.CONTROL:
                     self._control(child, place)
                 case _:
@@ -148,12 +162,12 @@ class Reader:
         if structure.lacks_ciphertext(part, found) and not self._found_ciphertext(layers):
             self.reading.add_shut(LayerForm.PGP_MIME, place.depth, OpenFailure.CORRUPT)
 
-    async def _wrapped(self, content: bytes, part: Part, place: Place) -> None:
+    async def _wrapped(self, held: _Held, part: Part, place: Place) -> None:
         """Read what a multipart/encrypted holds; some programs put there what is only signed."""
-        if sniff(content[:_SNIFFED]) is OpenPGPKind.SIGNED_MESSAGE:
-            await self._signed_payload(content, part, place, LayerForm.PGP_MIME)
+        if sniff(held.content[:_SNIFFED]) is OpenPGPKind.SIGNED_MESSAGE:
+            await self._signed_payload(held.give(), part, place, LayerForm.PGP_MIME)
         else:
-            await self._ciphertext(content, part, place, LayerForm.PGP_MIME)
+            await self._ciphertext(held, part, place, LayerForm.PGP_MIME)
 
     def _found_ciphertext(self, since: int) -> bool:
         return any(layer.kind is LayerKind.ENCRYPTED for layer in self.reading.layers[since:])
@@ -221,7 +235,7 @@ class Reader:
         match parse.openpgp_kind(place.data, part):
             case OpenPGPKind.MESSAGE:
                 content = parse.decoded(place.data, part)
-                await self._ciphertext(content, part, place, LayerForm.ATTACHMENT)
+                await self._ciphertext(_Held(content), part, place, LayerForm.ATTACHMENT)
             case OpenPGPKind.SIGNED_MESSAGE | OpenPGPKind.CLEARTEXT:
                 await self._signed_file(part, place)
             case OpenPGPKind.PUBLIC_KEY:
@@ -252,7 +266,7 @@ class Reader:
         self._add_file(part, content, place)
         for block in _blocks_that_make_up(content):
             armored = content[block.start : block.end]
-            await self._ciphertext(armored, part, place, LayerForm.ATTACHMENT, kept=True)
+            await self._ciphertext(_Held(armored), part, place, LayerForm.ATTACHMENT, kept=True)
 
     def _add_file(self, part: Part, content: bytes, place: Place) -> None:
         name, kind = parse.file_name(part), part.media_type
@@ -320,7 +334,7 @@ class Reader:
             self._speak(content[spoken : block.start], part, charset, place)
             spoken = block.end
             if kind is OpenPGPKind.MESSAGE:
-                await self._ciphertext(forms[0], part, place, LayerForm.INLINE)
+                await self._ciphertext(_Held(forms[0]), part, place, LayerForm.INLINE)
             else:
                 await self._signed_text(forms, part, charset, place)
         self._speak(content[spoken:] if spoken else content, part, charset, place)
@@ -328,7 +342,7 @@ class Reader:
     async def _opens(self, quoted: bytes, place: Place) -> bool:
         """Whether a ciphertext that somebody quotes is for us; else it is a quotation, and text."""
         left = self._plaintext_left
-        opens = isinstance(await self._decrypt(quoted, place), Decrypted)
+        opens = isinstance(await self._decrypt(_Held(quoted), place), Decrypted)
         self._plaintext_left = left
         return opens
 
@@ -357,20 +371,22 @@ class Reader:
     # ── Ciphertexts ──────────────────────────────────────────────────────────────────────────────
 
     async def _ciphertext(
-        self, content: bytes, part: Part, place: Place, form: LayerForm, *, kept: bool = False
+        self, held: _Held, part: Part, place: Place, form: LayerForm, *, kept: bool = False
     ) -> None:
         """Open one OpenPGP message and read what is in it, or say why it stays shut.
 
-        A file that stays shut is an attachment as it is, unless it was ``kept`` already.
+        A file that stays shut is an attachment as it is, unless it was ``kept`` already; any other
+        ciphertext is given up before gpg opens it, so that it is not there beside its plaintext.
         """
-        if self._is_repeated(content, place):
+        if self._is_repeated(held.content, place):
             return
         if self._ciphertexts_left <= -_MOST_NAMED:
             return  # that some were left is told by those that were named
         reading = self.reading
-        result = await self._decrypt(content, place)
+        is_file = form is LayerForm.ATTACHMENT and not kept
+        content = held.content if is_file else b""
+        result = await self._decrypt(held, place)
         if isinstance(result, CannotOpen):
-            is_file = form is LayerForm.ATTACHMENT and not kept
             file = self._attachment(part, content, place) if is_file else None
             reading.add_shut(form, place.depth, result.reason, file)
             return
@@ -386,15 +402,15 @@ class Reader:
         await self._payload(plaintext, part, _deeper(inner, bool(facts)), form)
         reading.end_signed(begun)
 
-    async def _decrypt(self, content: bytes, place: Place) -> Decrypted | CannotOpen:
+    async def _decrypt(self, held: _Held, place: Place) -> Decrypted | CannotOpen:
         """Ask for the plaintext within the bounds that are left for this mail."""
         limits = self._limits
         self._ciphertexts_left -= 1
         if place.depth >= limits.max_layers or self._ciphertexts_left < 0:
             self.reading.too_complex()
             return CannotOpen(OpenFailure.TOO_COMPLEX)
-        most = limits.plaintext_floor + limits.plaintext_ratio * len(content)
-        result = await self._openpgp.decrypt(content, limit=min(most, self._plaintext_left))
+        most = limits.plaintext_floor + limits.plaintext_ratio * len(held.content)
+        result = await self._openpgp.decrypt(held.give(), limit=min(most, self._plaintext_left))
         if isinstance(result, Decrypted):
             self._plaintext_left -= len(result.plaintext)
         return result
@@ -412,7 +428,7 @@ class Reader:
         """Read what came out of a layer: OpenPGP again, a MIME entity, a text or a file."""
         match sniff(content[:_SNIFFED]):
             case OpenPGPKind.MESSAGE:
-                await self._ciphertext(content, part, place, form)
+                await self._ciphertext(_Held(content), part, place, form)
                 return
             case OpenPGPKind.SIGNED_MESSAGE:
                 await self._signed_payload(content, part, place, form)
