@@ -14,7 +14,7 @@ from typing import Protocol
 
 from secbridge.model.alias import Alias
 from secbridge.model.case import Case, CaseStatus, CommentRef, IssueRef, KeyBinding, Route
-from secbridge.model.delivery import Delivery, Move, Outgoing, OutgoingState, State
+from secbridge.model.delivery import Delivery, Incoming, Move, Outgoing, OutgoingState, State
 from secbridge.model.envelope import Envelope, Target
 from secbridge.model.issue import (
     Actor,
@@ -35,7 +35,7 @@ from secbridge.model.message import (
     SignatureFact,
 )
 from secbridge.model.plaintext import Plaintext
-from secbridge.model.reply import LetterFacts, OutgoingMail, ReplyKind, ReplyText
+from secbridge.model.reply import LetterFacts, OutgoingMail, OwnMail, ReplyKind, ReplyText
 
 # ── Clock ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -169,18 +169,6 @@ class Retention(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class OwnMail:
-    """What we know of a mail that we sent under some Message-ID."""
-
-    case_id: str
-    step: str
-    body_hash: str
-    kind: ReplyKind = ReplyKind.ACKNOWLEDGEMENT
-    recipient: str = ""
-    sent_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class KeyChange:
     """Another certificate than the bound one came for a reporter; the team says whether it counts.
 
@@ -216,11 +204,13 @@ class Cases(Protocol):
         reporter: str | None,
         must_encrypt: bool,
         language: str = "",
+        incoming: Incoming | None = None,
     ) -> Case:
         """Return the case of this mail on this route, opening it once.
 
         Two deliveries of the same mail with the same (tracker, project) share one case; other
         cases of the same mail are named in ``linked``.  The delivery's ``case_id`` is set.
+        ``incoming`` is the mail itself, by which later ones find the case, filed or not.
         """
         ...
 
@@ -386,11 +376,15 @@ class HeardBefore:
 
 @dataclass(frozen=True, slots=True)
 class HeardState:
-    """What an issue was like when we last heard of it; an account is what assignees hold."""
+    """What an issue was like when we last heard of it; an account is what assignees hold.
+
+    ``turn`` counts the changes by people that were followed up: it names the next one.
+    """
 
     open: bool
     labels: tuple[str, ...]
     assignees: tuple[str, ...]
+    turn: int = 0
 
 
 class Events(Protocol):
@@ -425,6 +419,17 @@ class Events(Protocol):
         """Record that a command is about to be done; return what is known of it from before.
 
         ``digest`` is an HMAC of its text: the first one is kept, to tell whether it was edited.
+        """
+        ...
+
+    async def is_begun(self, tracker: str, project: str, key: str) -> bool:
+        """Return whether a command was begun whose outcome nobody recorded."""
+        ...
+
+    async def undo_hear(self, tracker: str, project: str, key: str, attempted_at: datetime) -> None:
+        """Put back when a command was begun: the last try left nothing that is not known.
+
+        So that the wait for the try before comes to its end, however often we look meanwhile.
         """
         ...
 
@@ -604,6 +609,10 @@ class Outbox(Protocol):
 
     async def untold(self, *, limit: int) -> Sequence[Outgoing]:
         """Return mails that will not leave, and of which their issue was not told, oldest first."""
+        ...
+
+    async def telling(self, outgoing_id: int, at: datetime | None) -> None:
+        """Record that its issue is about to be told, or (None) that nothing came of it for sure."""
         ...
 
     async def told(self, outgoing_id: int) -> None:
@@ -894,6 +903,47 @@ class Tracker(Protocol):
 
     async def aclose(self) -> None:
         """Close connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Posted:
+    """A request that says it is a tracker's webhook; nothing of it is proven.
+
+    ``fields`` are its header fields as they came: names in lower case, a repeated one twice.
+    """
+
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Posted({len(self.body)} octets)"
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A webhook that only the tracker can have made.
+
+    ``identity`` is the same when the same request comes again; ``late``: it was made so long ago
+    that it is not worth a look.
+    """
+
+    identity: bytes
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """A request that anybody can have made; ``reason`` is a code of ours."""
+
+    reason: str
+
+
+class Hook(Protocol):
+    """Tells the webhooks of one tracker from those of others."""
+
+    def judge(self, posted: Posted, *, now: datetime) -> Proven | Unproven:
+        """Prove a request in constant time: what is wrong with it cannot be told by a clock."""
         ...
 
 

@@ -13,10 +13,19 @@ from tests.support.fake_github import FakeGitHub
 from tests.support.fake_gitlab import FakeGitLab
 from tests.support.fake_jira import FakeJira
 from tests.support.keys import Keys, Ring, copied_ring
+from tests.support.stores import STORES, HeldStore, StillClock
 from tests.support.trackers import Bench, HeldClock, LocalBench, RemoteBench
 
 from secbridge.openpgp import GnuPG
 from secbridge.store import Store
+
+
+@pytest.fixture(params=sorted(STORES))
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[HeldStore]:
+    """Return an empty store."""
+    store = await STORES[request.param](tmp_path / "store", StillClock())
+    yield store
+    await store.aclose()
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,13 @@
 """What must every store keep?  The promises of the five ports, asked through the ports alone.
 
-The suite runs against each store in ``STORES``; a second dialect is a second line there.
+The suite runs against each store in ``STORES`` (``tests.support.stores``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 from tests.support.stores import (
@@ -19,7 +17,7 @@ from tests.support.stores import (
     OTHER_ALIAS,
     REPORT,
     SPAM,
-    StillClock,
+    HeldStore,
     a_mail,
     a_route,
     accepted,
@@ -54,7 +52,7 @@ from secbridge.model.delivery import (
 from secbridge.model.envelope import Target
 from secbridge.model.issue import IssueChange
 from secbridge.model.message import CertificateSource, Protection
-from secbridge.model.reply import OutgoingMail
+from secbridge.model.reply import OutgoingMail, OwnMail
 from secbridge.ports import (
     BoundKey,
     Cases,
@@ -64,33 +62,8 @@ from secbridge.ports import (
     LocalIssue,
     LocalIssues,
     Outbox,
-    OwnMail,
     Spool,
 )
-from secbridge.store import Store
-
-
-class HeldStore(Store):
-    """A store with the clock that the test holds."""
-
-    clock: StillClock
-
-
-async def _sqlite(path: Path, clock: StillClock) -> HeldStore:
-    store = await HeldStore.open(path / "store.db", clock=clock)
-    store.clock = clock
-    return store
-
-
-STORES: dict[str, Callable[[Path, StillClock], Awaitable[HeldStore]]] = {"sqlite": _sqlite}
-
-
-@pytest.fixture(params=sorted(STORES))
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[HeldStore]:
-    """Return an empty store."""
-    store = await STORES[request.param](tmp_path / "store", StillClock())
-    yield store
-    await store.aclose()
 
 
 def test_one_store_is_five_ports(store: HeldStore) -> None:
@@ -716,7 +689,8 @@ async def test_a_case_is_found_by_its_token_and_by_what_we_sent(store: HeldStore
         found = await store.case_by_message_ids(ALIAS, ["<x@example.net>", form])
         assert case.id == _id(found)
         assert None is await store.case_by_message_ids(OTHER_ALIAS, [form])
-        assert OwnMail(case.id, "ack", "0123abcd") == await store.own_mail(form)
+        own = await store.own_mail(form)
+        assert OwnMail(case.id, "ack", "0123abcd", recipient="reporter@example.net") == own
     assert None is await store.own_mail("<x@example.net>")
     assert None is await store.case_by_message_ids(ALIAS, [])
 

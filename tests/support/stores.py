@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -40,6 +40,22 @@ class StillClock:
         """Let so much time pass at once, and return the new present."""
         self._now += timedelta(**step)
         return self._now
+
+
+class HeldStore(Store):
+    """A store with the clock that the test holds."""
+
+    clock: StillClock
+
+
+async def _sqlite(path: Path, clock: StillClock) -> HeldStore:
+    store = await HeldStore.open(path / "store.db", clock=clock)
+    store.clock = clock
+    return store
+
+
+STORES: dict[str, Callable[[Path, StillClock], Awaitable[HeldStore]]] = {"sqlite": _sqlite}
+"""Every store that has to keep the promises; a second dialect is a second line here."""
 
 
 def a_mail(name: str = "1", body: bytes = b"hello", *, trace: bytes = b"") -> bytes:

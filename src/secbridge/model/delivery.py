@@ -243,7 +243,9 @@ class Outgoing:
     """A row of the outbox.
 
     ``attempts`` counts submissions begun; ``last_status`` is what the relay said (codes only).
-    ``delivery_id`` is None for what no mail but a person of the team brought about.
+    ``delivery_id`` is None for what no mail but a person of the team brought about.  ``sent_at`` is
+    when the relay took it, ``told_at`` when its issue was told that it will not leave, and
+    ``telling_at`` when an attempt at that began whose outcome is not known.
     """
 
     id: int
@@ -254,6 +256,10 @@ class Outgoing:
     deferrals: int
     wait_until: datetime | None = None
     last_status: str | None = None
+    queued_at: datetime | None = None
+    sent_at: datetime | None = None
+    telling_at: datetime | None = None
+    told_at: datetime | None = None
 
     def __repr__(self) -> str:
         return f"Outgoing({self.id}, {self.state})"

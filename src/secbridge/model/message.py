@@ -191,11 +191,15 @@ class DeliveryReport:
     """What a delivery status notification says (RFC 3464), or ``None`` fields where it does not.
 
     ``original_message_ids`` are the Message-IDs of the returned mail or header part.
+    ``recipients`` are the addresses that it gives the one recipient whom it is about, as it was
+    written to first and as it was in the end; ``diagnostic`` is what a mail system said of it.
     """
 
     action: str | None = None
     status: str | None = None
     original_message_ids: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
+    diagnostic: str | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

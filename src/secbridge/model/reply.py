@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+
+
+class Submitted(StrEnum):
+    """How a mail came to be, in the words of its header (RFC 3834 section 5)."""
+
+    BY_PERSON = "no"
+    REPLIED = "auto-replied"
+    GENERATED = "auto-generated"
 
 
 class ReplyKind(StrEnum):
@@ -34,6 +43,16 @@ class ReplyKind(StrEnum):
     def is_letter(self) -> bool:
         """Whether a person of the team asked for it, so that it may hold words of that person."""
         return self in _LETTERS
+
+    @property
+    def submitted(self) -> Submitted:
+        """How mails of this kind come to be.
+
+        A claim answers no mail, and yet nobody wrote it: vacation programs shall not answer it.
+        """
+        if self.is_letter:
+            return Submitted.BY_PERSON
+        return Submitted.GENERATED if self is ReplyKind.CLAIM else Submitted.REPLIED
 
 
 _NOTICES = frozenset(
@@ -83,6 +102,18 @@ class OutgoingMail:
 
     def __repr__(self) -> str:
         return f"OutgoingMail({self.case_id}, {self.step}, {len(self.content)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMail:
+    """What we know of a mail that we sent under some Message-ID."""
+
+    case_id: str
+    step: str
+    body_hash: str
+    kind: ReplyKind = ReplyKind.ACKNOWLEDGEMENT
+    recipient: str = ""
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

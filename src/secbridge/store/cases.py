@@ -1,8 +1,7 @@
-"""Which report does a mail belong to, who wrote it, and what was it answered?"""
+"""Which report is a case, who wrote it, and what was it answered?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,10 +10,9 @@ from sqlalchemy import Connection, bindparam, exists, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from secbridge.errors import IllegalMove
-from secbridge.model.case import Case, IssueRef, Route
-from secbridge.model.delivery import OutgoingState, State
-from secbridge.ports import OwnMail
-from secbridge.store import ids, journal
+from secbridge.model.case import Case, CaseStatus, IssueRef, Route
+from secbridge.model.delivery import Incoming, OutgoingState, State
+from secbridge.store import ids, incoming, journal
 from secbridge.store.database import Transaction
 from secbridge.store.keys import BOUND, binding_of
 from secbridge.store.moves import route_of, route_text
@@ -22,36 +20,37 @@ from secbridge.store.prepared import Prepared, driver_of
 from secbridge.store.room import StoreRoom
 from secbridge.store.schema import case_years, cases, deliveries, key_bindings, outgoing
 
-_MOST_IDS = 1000
-"""Message-IDs looked up for one mail; a References field beyond this is no thread of ours."""
+SELECT = select(*cases.c, *BOUND).outerjoin(key_bindings, key_bindings.c.case_id == cases.c.id)
+"""Rows from which ``case_by`` makes a Case."""
 
-_SELECT = select(*cases.c, *BOUND).outerjoin(key_bindings, key_bindings.c.case_id == cases.c.id)
-_GET = Prepared(_SELECT.where(cases.c.id == bindparam("wanted")))
+_GET = Prepared(SELECT.where(cases.c.id == bindparam("wanted")))
 _OF_ROUTE = Prepared(
-    _SELECT.where(
+    SELECT.where(
         cases.c.mail_id == bindparam("mail"),
         cases.c.tracker == bindparam("on_tracker"),
         cases.c.project == bindparam("in_project"),
     )
 )
-_OF_ALIAS = (cases.c.alias == bindparam("for_alias")) | (
+_LONGEST_LANGUAGE = 35
+"""Characters of a language tag (RFC 5646 section 4.4.1) that are kept."""
+
+OF_ALIAS = (cases.c.alias == bindparam("for_alias")) | (
     select(deliveries.c.id)
     .where(deliveries.c.case_id == cases.c.id, deliveries.c.alias == bindparam("for_alias"))
     .exists()
 )
-_BY_TOKEN = Prepared(_SELECT.where(cases.c.token == bindparam("wanted"), _OF_ALIAS))
-_BY_MESSAGE_IDS = (
-    _SELECT.join(outgoing, outgoing.c.case_id == cases.c.id)
-    .where(outgoing.c.message_id.in_(bindparam("wanted", expanding=True)), _OF_ALIAS)
-    .order_by(outgoing.c.id.desc())
-    .limit(1)
-)
+"""What holds for the cases in which an alias has a part; asked with ``for_alias``."""
+_BY_TOKEN = Prepared(SELECT.where(cases.c.token == bindparam("wanted"), OF_ALIAS))
 _LINKED = Prepared(
     select(cases.c.id)
     .where(cases.c.mail_id == bindparam("mail"), cases.c.id != bindparam("itself"))
     .order_by(cases.c.opened_at, cases.c.id)
 )
-_MAIL_OF = Prepared(select(deliveries.c.mail_id).where(deliveries.c.id == bindparam("wanted")))
+_MAIL_OF = Prepared(
+    select(deliveries.c.mail_id, deliveries.c.received_at).where(
+        deliveries.c.id == bindparam("wanted")
+    )
+)
 _INSERT = Prepared(
     insert(cases),
     "id",
@@ -65,6 +64,11 @@ _INSERT = Prepared(
     "reporter",
     "must_encrypt",
     "opened_at",
+    "language",
+    "status",
+    "on_hold",
+    "handler",
+    "contacted_by",
 )
 _NEXT_NUMBER = Prepared(
     insert(case_years)
@@ -129,12 +133,6 @@ _HELD = Prepared(
         )
     )
 )
-_OWN = Prepared(
-    select(outgoing.c.case_id, outgoing.c.step, outgoing.c.body_hash)
-    .where(outgoing.c.message_id.in_((bindparam("bare"), bindparam("bracketed"))))
-    .order_by(outgoing.c.id)
-    .limit(1)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +143,23 @@ class _Opening:
     route: Route
     reporter: str | None
     must_encrypt: bool
+    language: str
+    incoming: Incoming | None
     now: datetime
 
     def __call__(self, transaction: Transaction) -> Case:
         """Return the case of the delivery's mail on this route."""
         driver = transaction.driver
-        mail_id = _MAIL_OF.scalar(driver, {"wanted": self.delivery_id})
-        if mail_id is None:
+        mail = _MAIL_OF.one(driver, {"wanted": self.delivery_id})
+        if mail is None:
             raise IllegalMove("there is no such delivery")
+        mail_id = mail.mail_id
         case_id = self._found(transaction, mail_id) or self._opened(transaction, mail_id)
+        incoming.keep(transaction, case_id, self.incoming, mail.received_at)
         _JOIN.run(driver, {"wanted": self.delivery_id, "new_case": case_id})
         others = {"mail": mail_id, "in_case": case_id, "itself": self.delivery_id}
         attempted_at = _ATTEMPTED.scalar(driver, others)
-        return replace(_required(transaction.connection, case_id), attempted_at=attempted_at)
+        return replace(required(transaction.connection, case_id), attempted_at=attempted_at)
 
     def _found(self, transaction: Transaction, mail_id: int) -> str | None:
         wanted = {
@@ -174,11 +176,13 @@ class _Opening:
         return case_id
 
     def _opened(self, transaction: Transaction, mail_id: int) -> str:
-        year = self.now.year
-        first = {"year": year, "last": 1}
-        number = _NEXT_NUMBER.scalar(transaction.driver, first)
-        case_id = f"SB-{year}-{number:04d}"
-        _INSERT.run(transaction.driver, self._row(case_id, mail_id))
+        given: dict[str, Any] = {
+            "mail_id": mail_id,
+            "reporter": self.reporter,
+            "must_encrypt": self.must_encrypt,
+            "language": self.language[:_LONGEST_LANGUAGE],
+        }
+        case_id = add(transaction, self.route, self.now, **given)
         facts: journal.Facts = {
             "delivery": self.delivery_id,
             "tracker": self.route.tracker,
@@ -188,60 +192,70 @@ class _Opening:
         journal.append(transaction, self.now, case_id, "case.opened", facts)
         return case_id
 
-    def _row(self, case_id: str, mail_id: int) -> dict[str, Any]:
-        return {
-            "id": case_id,
-            "mail_id": mail_id,
-            "token": ids.new_token(),
-            "marker": ids.new_marker(),
-            "alias": self.route.alias,
-            "tracker": self.route.tracker,
-            "project": self.route.project,
-            "route": route_text(self.route),
-            "reporter": self.reporter,
-            "must_encrypt": self.must_encrypt,
-            "opened_at": self.now,
-        }
+
+def add(
+    transaction: Transaction,
+    route: Route,
+    now: datetime,
+    *,
+    mail_id: int | None = None,
+    reporter: str | None = None,
+    must_encrypt: bool = False,
+    language: str = "",
+) -> str:
+    """Write a new case and return its id; its journal is the caller's."""
+    number = _NEXT_NUMBER.scalar(transaction.driver, {"year": now.year, "last": 1})
+    row = {
+        "id": f"SB-{now.year}-{number:04d}",
+        "mail_id": mail_id,
+        "token": ids.new_token(),
+        "marker": ids.new_marker(),
+        "alias": route.alias,
+        "tracker": route.tracker,
+        "project": route.project,
+        "route": route_text(route),
+        "reporter": reporter,
+        "must_encrypt": must_encrypt,
+        "opened_at": now,
+        "language": language,
+        "status": CaseStatus.NEW.value,
+        "on_hold": False,
+        "handler": "",
+        "contacted_by": "",
+    }
+    _INSERT.run(transaction.driver, row)
+    return str(row["id"])
 
 
 class CasesRoom(StoreRoom):
     """The port ``Cases``."""
 
     async def open_case(
-        self, delivery_id: str, route: Route, *, reporter: str | None, must_encrypt: bool
+        self,
+        delivery_id: str,
+        route: Route,
+        *,
+        reporter: str | None,
+        must_encrypt: bool,
+        language: str = "",
+        incoming: Incoming | None = None,
     ) -> Case:
         """Return the case of this mail on this route, opening it once.
 
-        A case that is there keeps its route and its reporter; ``must_encrypt`` can only become
-        True.  Raises IllegalMove when there is no such delivery.
+        A case that is there keeps its route, its reporter and its language; ``must_encrypt`` can
+        only become True.  Raises IllegalMove when there is no such delivery.
         """
         now = self._clock.now()
-        return await self._db.write(_Opening(delivery_id, route, reporter, must_encrypt, now))
+        opening = _Opening(delivery_id, route, reporter, must_encrypt, language, incoming, now)
+        return await self._db.write(opening)
 
     async def get_case(self, case_id: str) -> Case | None:
         """Return a case by its id, or None."""
-        return await self._db.look(lambda c: _case(c, _GET, wanted=case_id))
+        return await self._db.look(lambda c: case_by(c, _GET, wanted=case_id))
 
     async def case_by_token(self, alias: str, token: str) -> Case | None:
         """Return the case whose address token this is, or None."""
-        return await self._db.look(lambda c: _case(c, _BY_TOKEN, for_alias=alias, wanted=token))
-
-    async def case_by_message_ids(self, alias: str, message_ids: Sequence[str]) -> Case | None:
-        """Return the case for which we issued one of these Message-IDs, or None.
-
-        With and without angle brackets they are the same; of several the newest of ours counts.
-        """
-        wanted = _with_and_without_brackets(message_ids)
-        return await self._db.read(
-            lambda c: _case(c, _BY_MESSAGE_IDS, for_alias=alias, wanted=wanted)
-        )
-
-    async def own_mail(self, message_id: str) -> OwnMail | None:
-        """Return what we sent under this Message-ID, or None."""
-        bare = message_id.strip().strip("<>")
-        wanted = {"bare": bare, "bracketed": f"<{bare}>"}
-        row = await self._db.look(lambda c: _OWN.one(driver_of(c), wanted))
-        return None if row is None else OwnMail(row.case_id, row.step, row.body_hash)
+        return await self._db.look(lambda c: case_by(c, _BY_TOKEN, for_alias=alias, wanted=token))
 
     async def require_encryption(self, case_id: str) -> None:
         """Set ``must_encrypt`` for good."""
@@ -292,17 +306,19 @@ def _require_encryption(transaction: Transaction, case_id: str, now: datetime) -
 
 def find(connection: Connection, case_id: str) -> Case | None:
     """Return a case by its id, or None; for other rooms of the store."""
-    return _case(connection, _GET, wanted=case_id)
+    return case_by(connection, _GET, wanted=case_id)
 
 
-def _required(connection: Connection, case_id: str) -> Case:
+def required(connection: Connection, case_id: str) -> Case:
+    """Return a case by its id.  Raises IllegalMove when there is none."""
     case = find(connection, case_id)
     if case is None:
         raise IllegalMove("there is no such case")
     return case
 
 
-def _case(connection: Connection, statement: Any, **wanted: Any) -> Case | None:
+def case_by(connection: Connection, statement: Any, **wanted: Any) -> Case | None:
+    """Return the case that a statement over ``SELECT`` finds, or None."""
     if isinstance(statement, Prepared):
         row = statement.one(driver_of(connection), wanted)
     else:
@@ -322,6 +338,13 @@ def _case(connection: Connection, statement: Any, **wanted: Any) -> Case | None:
         issue=_issue(row, route),
         key=None if row.fingerprint is None else binding_of(row),
         linked=tuple(other.id for other in others),
+        language=row.language,
+        status=CaseStatus(row.status),
+        on_hold=row.on_hold,
+        handler=row.handler,
+        contacted_at=row.contacted_at,
+        contacted_by=row.contacted_by,
+        adopted=row.mail_id is None,
     )
 
 
@@ -335,8 +358,3 @@ def _issue(row: Any, route: Route) -> IssueRef | None:
         row.issue_number,
         row.issue_url,
     )
-
-
-def _with_and_without_brackets(message_ids: Sequence[str]) -> list[str]:
-    bare = {message_id.strip().strip("<>") for message_id in message_ids[-_MOST_IDS:]}
-    return [form for name in bare if name for form in (name, f"<{name}>")]

@@ -38,7 +38,7 @@ from secbridge.model.delivery import (
 )
 from secbridge.model.message import Protection
 from secbridge.rules.lifecycle import WORKING, after
-from secbridge.store import journal, queue
+from secbridge.store import incoming, journal, queue
 from secbridge.store.database import Transaction
 from secbridge.store.prepared import Prepared
 from secbridge.store.schema import cases, deliveries, mails
@@ -214,11 +214,13 @@ class Recording:
                 return {"tracker": route.tracker, "project": route.project}
             case Attempted(step):
                 return {"step": step}
-            case Filed(case_id, issue):
+            case Filed(case_id, issue, mail):
                 self._file(case_id, issue)
+                incoming.keep(self._transaction, case_id, mail, row["received_at"])
                 return {"case": case_id, "tracker": issue.tracker, "issue": issue.id}
-            case Commented(case_id, comment):
+            case Commented(case_id, comment, mail):
                 self._join(case_id, comment)
+                incoming.keep(self._transaction, case_id, mail, row["received_at"])
                 return {"case": case_id, "comment": comment}
             case SetAside(why) | Withheld(why) | Quarantined(why) | Deferred(why=why):
                 row["why"] = why

@@ -1,8 +1,8 @@
 """Which mails of ours still have to leave, and what did the relay say?
 
-Rows appear in the same commit as the delivery's ``Answered`` or ``Held``.  The last row of an
-answered delivery that is closed carries the delivery's ``Finished`` with it; one whose answer is
-held goes on waiting.
+Rows appear in the same commit as the delivery's ``Answered`` or ``Held``, or by themselves when a
+person had something said.  The last row of an answered delivery that is closed carries the
+delivery's ``Finished`` with it; one whose answer is held goes on waiting.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, exists, func, select, update
+from sqlalchemy import bindparam, case, exists, func, literal_column, select, update
 
 from secbridge.errors import IllegalMove
 from secbridge.model.delivery import Held, Outgoing, OutgoingState, State
 from secbridge.model.reply import OutgoingMail, ReplyKind
-from secbridge.store import journal, moves
+from secbridge.store import journal, moves, queue
 from secbridge.store.database import Transaction
 from secbridge.store.prepared import Prepared, driver_of
 from secbridge.store.room import StoreRoom
-from secbridge.store.schema import cases, outgoing
+from secbridge.store.schema import Instant, cases, outgoing
 
 _DUE = (
     select(outgoing.c.id)
@@ -48,12 +48,14 @@ _CLOSE = Prepared(
     .values(
         state=bindparam("new_state"),
         last_status=bindparam("status"),
+        sent_at=bindparam("new_sent_at"),
         wait_until=None,
         due_at=None,
         owner=None,
     )
     .returning(*outgoing.c)
 )
+_UNLESS_ON_HOLD = case((queue.IS_ON_HOLD, None), else_=bindparam("until", type_=Instant))
 _DEFER = Prepared(
     update(outgoing)
     .where(outgoing.c.id == bindparam("row"), outgoing.c.state == OutgoingState.QUEUED.value)
@@ -61,8 +63,8 @@ _DEFER = Prepared(
         attempts=0,
         deferrals=outgoing.c.deferrals + 1,
         last_status=bindparam("status"),
-        wait_until=bindparam("until"),
-        due_at=bindparam("until"),
+        wait_until=_UNLESS_ON_HOLD,
+        due_at=_UNLESS_ON_HOLD,
         owner=None,
     )
     .returning(*outgoing.c)
@@ -70,12 +72,51 @@ _DEFER = Prepared(
 _OF_DELIVERY = (
     select(outgoing).where(outgoing.c.delivery_id == bindparam("delivery")).order_by(outgoing.c.id)
 )
-_BY_STATE = (
+_OF_CASE = select(outgoing).where(outgoing.c.case_id == bindparam("case")).order_by(outgoing.c.id)
+_POSTED = (
     select(outgoing)
-    .where(outgoing.c.state == bindparam("wanted"))
-    .order_by(outgoing.c.id.desc())
+    .join(cases, cases.c.id == outgoing.c.case_id)
+    .where(outgoing.c.case_id == bindparam("case"), outgoing.c.step == bindparam("of_step"))
+    .order_by(outgoing.c.recipient == cases.c.alias, outgoing.c.id)  # the alias has a copy only
+    .limit(1)
+)
+_NEWEST = select(outgoing).order_by(outgoing.c.id.desc()).limit(bindparam("most"))
+_BY_STATE = _NEWEST.where(outgoing.c.state == bindparam("wanted"))
+_UNTOLD = (
+    select(outgoing)
+    .join(cases, cases.c.id == outgoing.c.case_id)
+    .where(
+        outgoing.c.state.in_([OutgoingState.REFUSED.value, OutgoingState.QUARANTINED.value]),
+        outgoing.c.told_at.is_(None),
+        cases.c.issue_id.is_not(None),
+    )
+    .order_by(outgoing.c.id)
     .limit(bindparam("most"))
 )
+_TELL = (
+    update(outgoing)
+    .where(outgoing.c.id == bindparam("row"), outgoing.c.told_at.is_(None))
+    .values(told_at=bindparam("now"))
+)
+_TELLING = (
+    update(outgoing).where(outgoing.c.id == bindparam("row")).values(telling_at=bindparam("at"))
+)
+_MAILS = select(func.count(outgoing.c.message_id.distinct()))
+_AUTOMATIC = _MAILS.where(outgoing.c.automatic, outgoing.c.queued_at >= bindparam("since"))
+_IN_CASE = _MAILS.where(
+    outgoing.c.case_id == bindparam("case"),
+    literal_column("+outgoing.automatic"),  # with a plus, SQLite looks for the case's rows alone
+    literal_column("+outgoing.queued_at", Instant()) >= bindparam("since"),
+)
+_TO_RECIPIENT = func.lower(outgoing.c.recipient) == func.lower(bindparam("to"))
+_COUNTS = {
+    (False, False): Prepared(_AUTOMATIC),
+    (True, False): Prepared(_AUTOMATIC.where(_TO_RECIPIENT)),
+    (False, True): Prepared(_IN_CASE),
+    (True, True): Prepared(_IN_CASE.where(_TO_RECIPIENT)),
+}
+"""How mails by machine are counted: to one recipient or to all, in one case or in all."""
+_NOT_COUNTED = update(outgoing).where(outgoing.c.id == bindparam("row")).values(automatic=False)
 _QUEUED, _OUTDATED = OutgoingState.QUEUED.value, OutgoingState.OUTDATED.value
 _SAME_MAIL = Prepared(select(outgoing).where(outgoing.c.message_id == bindparam("mail")))
 _ALIAS = Prepared(select(cases.c.alias).where(cases.c.id == bindparam("case")))
@@ -110,10 +151,18 @@ class OutboxRoom(StoreRoom):
         now = self._clock.now()
 
         def close(transaction: Transaction) -> bool:
-            wanted = {"row": outgoing_id, "new_state": state.value, "status": status}
+            wanted = {
+                "row": outgoing_id,
+                "new_state": state.value,
+                "status": status,
+                "new_sent_at": now if state is OutgoingState.SENT else None,
+            }
             row, changed = _changed(transaction, _CLOSE, wanted)
             if changed:
                 _journal(transaction, now, row, f"mail.{state.value}", status)
+            if row.delivery_id is None:
+                return False
+            if changed:
                 moves.record(transaction, row.delivery_id, (), now)  # the last one finishes it
             return moves.find(transaction, row.delivery_id).state is State.DONE
 
@@ -123,6 +172,7 @@ class OutboxRoom(StoreRoom):
         """Record that an answer must be built anew; return False when it has left already.
 
         Its copies for others do not leave either, and its delivery is due to be answered again.
+        False, too, for what no delivery caused: nobody would build that again.
         """
         now = self._clock.now()
 
@@ -132,6 +182,8 @@ class OutboxRoom(StoreRoom):
                 raise IllegalMove("there is no such outgoing mail")
             if row.state == _OUTDATED:
                 return True
+            if row.delivery_id is None:
+                return False
             delivery = moves.find(transaction, row.delivery_id)
             alias = _ALIAS.scalar(transaction.driver, {"case": row.case_id})
             same = _SAME_MAIL.all(transaction.driver, {"mail": row.message_id})
@@ -140,7 +192,8 @@ class OutboxRoom(StoreRoom):
                 return False
             for copy in [one for one in same if one.state == _QUEUED]:
                 closed = {"row": copy.id, "new_state": _OUTDATED, "status": status}
-                _changed(transaction, _CLOSE, closed)
+                _changed(transaction, _CLOSE, closed | {"new_sent_at": None})
+                transaction.connection.execute(_NOT_COUNTED, {"row": copy.id})
                 _journal(transaction, now, copy, "mail.outdated", status)
             moves.record(transaction, row.delivery_id, (Held(status, now),), now)
             return True
@@ -166,11 +219,86 @@ class OutboxRoom(StoreRoom):
         """Return the outgoing mails that a delivery caused, oldest first."""
         return await self._find(_OF_DELIVERY, delivery=delivery_id)
 
+    async def mails_of_case(self, case_id: str) -> Sequence[Outgoing]:
+        """Return all mails of ours in a case, oldest first."""
+        return await self._find(_OF_CASE, case=case_id)
+
     async def find_outgoing_by_state(
-        self, state: OutgoingState, *, limit: int = 1000
+        self, state: OutgoingState | None = None, *, limit: int = 1000
     ) -> Sequence[Outgoing]:
-        """Return outgoing mails in a state, newest first."""
+        """Return outgoing mails in a state, or in any, newest first."""
+        if state is None:
+            return await self._find(_NEWEST, most=limit)
         return await self._find(_BY_STATE, wanted=state.value, most=limit)
+
+    async def get_outgoing(self, outgoing_id: int) -> Outgoing | None:
+        """Return one mail of ours, or None."""
+        row = await self._db.look(lambda c: _GET.one(driver_of(c), {"row": outgoing_id}))
+        return None if row is None else _outgoing(row)
+
+    # ── What a person had said ────────────────────────────────────────────────────────────────────
+
+    async def post(self, mails: Sequence[OutgoingMail]) -> bool:
+        """Queue mails that a person brought about; return whether any of them is new.
+
+        A Message-ID that is known for a recipient is not queued again, whatever its bytes are.
+        """
+        now = self._clock.now()
+
+        def post(transaction: Transaction) -> bool:
+            new = [mail for mail in mails if queue.add(transaction, None, (mail,), now)]
+            letters = {mail.message_id: mail for mail in new}
+            for mail in letters.values():
+                facts: journal.Facts = {"step": mail.step, "kind": mail.kind.value}
+                journal.append(transaction, now, mail.case_id, "mail.posted", facts)
+            return bool(new)
+
+        posted = await self._db.write(post)
+        self._outgoing_bell.set()
+        return posted
+
+    async def posted(self, case_id: str, step: str) -> Outgoing | None:
+        """Return the reporter's copy (or the only one) of a mail by its step, or None."""
+        found = await self._find(_POSTED, case=case_id, of_step=step)
+        return found[0] if found else None
+
+    # ── How much leaves, and what does not ────────────────────────────────────────────────────────
+
+    async def automatic_since(
+        self, since: datetime, *, recipient: str | None = None, case_id: str | None = None
+    ) -> int:
+        """Count the mails that machines decided to send since then.
+
+        A mail and the alias's copy of it are one; one that was outdated, and built anew, is none.
+        """
+        statement = _COUNTS[recipient is not None, case_id is not None]
+        wanted = {"since": since, "to": recipient, "case": case_id}
+        named = {name: value for name, value in wanted.items() if value is not None}
+        return int(await self._db.look(lambda c: statement.scalar(driver_of(c), named)) or 0)
+
+    async def untold(self, *, limit: int) -> Sequence[Outgoing]:
+        """Return mails that will not leave, and of which their issue was not told, oldest first.
+
+        Where a case has no issue there is nobody to be told.
+        """
+        return await self._find(_UNTOLD, most=limit)
+
+    async def telling(self, outgoing_id: int, at: datetime | None) -> None:
+        """Record that its issue is about to be told, or (None) that nothing came of it for sure."""
+
+        def tell(transaction: Transaction) -> None:
+            transaction.connection.execute(_TELLING, {"row": outgoing_id, "at": at})
+
+        await self._db.write(tell)
+
+    async def told(self, outgoing_id: int) -> None:
+        """Record that the issue knows what became of a mail."""
+        now = self._clock.now()
+
+        def tell(transaction: Transaction) -> None:
+            transaction.connection.execute(_TELL, {"row": outgoing_id, "now": now})
+
+        await self._db.write(tell)
 
     async def _find(self, statement: Any, **wanted: Any) -> Sequence[Outgoing]:
         return await self._db.read(
@@ -204,7 +332,9 @@ def _changed(
 
 
 def _journal(transaction: Transaction, now: datetime, row: Any, event: str, status: str) -> None:
-    facts = {"outgoing": row.id, "kind": row.kind, "status": status, "delivery": row.delivery_id}
+    facts = {"outgoing": row.id, "kind": row.kind, "status": status}
+    if row.delivery_id is not None:
+        facts["delivery"] = row.delivery_id
     journal.append(transaction, now, row.case_id, event, facts)
 
 
@@ -220,6 +350,7 @@ def _outgoing(row: Any) -> Outgoing:
         body_hash=row.body_hash,
         must_encrypt=row.must_encrypt,
         encrypted_to=tuple(json.loads(row.encrypted_to)),
+        automatic=row.automatic,
     )
     return Outgoing(
         id=row.id,
@@ -230,4 +361,8 @@ def _outgoing(row: Any) -> Outgoing:
         deferrals=row.deferrals,
         wait_until=row.wait_until,
         last_status=row.last_status,
+        queued_at=row.queued_at,
+        sent_at=row.sent_at,
+        telling_at=row.telling_at,
+        told_at=row.told_at,
     )

@@ -1,4 +1,8 @@
-"""Which rows does an answer put into the outbox, and what do leases on them mean?"""
+"""Which rows does an answer put into the outbox, and what do leases and holds mean for them?
+
+A row of a case on hold is never due.  One that was leased when the hold began leaves if it can;
+meanwhile ``wait_until`` keeps the end of its lease, for the case that the hold ends before.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, case, exists, select, update
+from sqlalchemy import bindparam, case, exists, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from secbridge.model.delivery import OutgoingState
 from secbridge.model.reply import OutgoingMail
 from secbridge.store.database import Transaction
 from secbridge.store.prepared import Prepared
-from secbridge.store.schema import outgoing
+from secbridge.store.schema import Instant, cases, outgoing
 
 _INSERT = Prepared(
     insert(outgoing)
@@ -35,6 +39,8 @@ _INSERT = Prepared(
     "attempts",
     "deferrals",
     "due_at",
+    "automatic",
+    "queued_at",
 )
 _OPEN = Prepared(
     select(
@@ -44,27 +50,58 @@ _OPEN = Prepared(
         )
     )
 )
+_ON_HOLD = Prepared(select(cases.c.on_hold).where(cases.c.id == bindparam("of_case")))
+IS_ON_HOLD = exists().where(cases.c.id == outgoing.c.case_id, cases.c.on_hold)
+"""Whether the case of a row is on hold."""
+
+_FREED = {
+    "owner": None,
+    "wait_until": None,
+    "due_at": case((IS_ON_HOLD, None), else_=bindparam("now", type_=Instant)),
+}
 _RELEASE = (
     update(outgoing)
     .where(outgoing.c.owner == bindparam("mine"))
     .values(
-        owner=None,
-        due_at=bindparam("now"),
         attempts=case((outgoing.c.attempts > 0, outgoing.c.attempts - 1), else_=0),
+        **_FREED,
     )
 )
-_FREE = (
+_FREE = update(outgoing).where(outgoing.c.owner == bindparam("mine")).values(_FREED)
+_OF_CASE = (
+    outgoing.c.case_id == bindparam("of_case"),
+    outgoing.c.state == OutgoingState.QUEUED.value,
+)
+_LEASED = outgoing.c.owner.is_not(None)
+_HOLD = (
     update(outgoing)
-    .where(outgoing.c.owner == bindparam("mine"))
-    .values(owner=None, due_at=bindparam("now"))
+    .where(*_OF_CASE, outgoing.c.due_at.is_not(None))
+    .values(wait_until=case((_LEASED, outgoing.c.due_at), else_=None), due_at=None)
+)
+_LET_GO = (
+    update(outgoing)
+    .where(*_OF_CASE, outgoing.c.due_at.is_(None))
+    .values(
+        due_at=case(
+            (_LEASED, func.coalesce(outgoing.c.wait_until, bindparam("now", type_=Instant))),
+            else_=bindparam("now", type_=Instant),
+        ),
+        wait_until=None,
+    )
+)
+_WAITING = select(func.count(outgoing.c.message_id.distinct())).where(
+    *_OF_CASE, outgoing.c.due_at.is_(None), outgoing.c.owner.is_(None)
 )
 
 
 def add(
-    transaction: Transaction, delivery_id: str, mails: Iterable[OutgoingMail], now: datetime
+    transaction: Transaction, delivery_id: str | None, mails: Iterable[OutgoingMail], now: datetime
 ) -> int:
     """Queue mails and return how many are new; a row that is there already stays as it is."""
     rows = [_row(delivery_id, mail, now) for mail in mails]
+    for case_id in {row["case_id"] for row in rows}:
+        if _ON_HOLD.scalar(transaction.driver, {"of_case": case_id}):
+            rows = [row | {"due_at": None} if row["case_id"] == case_id else row for row in rows]
     added = [_INSERT.scalar(transaction.driver, row) for row in rows]
     return sum(number is not None for number in added)
 
@@ -72,6 +109,24 @@ def add(
 def has_open(transaction: Transaction, delivery_id: str) -> bool:
     """Return whether a mail of this delivery is still queued."""
     return bool(_OPEN.scalar(transaction.driver, {"delivery": delivery_id}))
+
+
+def hold(transaction: Transaction, case_id: str) -> int:
+    """Let no mail of a case be due; return how many wait, a mail and its copies being one."""
+    transaction.connection.execute(_HOLD, {"of_case": case_id})
+    return waiting(transaction, case_id)
+
+
+def let_go(transaction: Transaction, case_id: str, now: datetime) -> int:
+    """Make the mails of a case due that a hold has kept; return how many they are."""
+    waited = waiting(transaction, case_id)
+    transaction.connection.execute(_LET_GO, {"of_case": case_id, "now": now})
+    return waited
+
+
+def waiting(transaction: Transaction, case_id: str) -> int:
+    """Return how many mails of a case are not due for a hold, those under way not counted."""
+    return int(transaction.connection.execute(_WAITING, {"of_case": case_id}).scalar_one())
 
 
 def release(transaction: Transaction, owner: str, now: datetime) -> None:
@@ -84,7 +139,7 @@ def free(transaction: Transaction, owner: str, now: datetime) -> None:
     transaction.connection.execute(_FREE, {"mine": owner, "now": now})
 
 
-def _row(delivery_id: str, mail: OutgoingMail, now: datetime) -> dict[str, Any]:
+def _row(delivery_id: str | None, mail: OutgoingMail, now: datetime) -> dict[str, Any]:
     return {
         "delivery_id": delivery_id,
         "case_id": mail.case_id,
@@ -101,4 +156,6 @@ def _row(delivery_id: str, mail: OutgoingMail, now: datetime) -> dict[str, Any]:
         "attempts": 0,
         "deferrals": 0,
         "due_at": now,
+        "automatic": mail.automatic,
+        "queued_at": now,
     }

@@ -246,6 +246,7 @@ issue_states = Table(
     Column("open", Boolean, nullable=False),
     Column("labels", Text, nullable=False),
     Column("assignees", Text, nullable=False),
+    Column("turn", Integer, nullable=False),
     Column("heard_at", Instant, nullable=False),
 )
 """What each issue was like when we last heard of it: what changes since may stand for a command."""
@@ -303,6 +304,8 @@ outgoing = Table(
     Column("owner", String(32)),
     Column("automatic", Boolean, nullable=False),
     Column("queued_at", Instant, nullable=False),
+    Column("sent_at", Instant),
+    Column("telling_at", Instant),
     Column("told_at", Instant),
     UniqueConstraint("message_id", "recipient", name="one_row_for_each_recipient"),
     sqlite_autoincrement=True,
@@ -311,7 +314,14 @@ Index("outgoing_due", outgoing.c.due_at, outgoing.c.id, sqlite_where=outgoing.c.
 Index("outgoing_delivery", outgoing.c.delivery_id)
 Index("outgoing_state", outgoing.c.state, outgoing.c.id)
 Index("outgoing_case", outgoing.c.case_id)
-Index("outgoing_queued", outgoing.c.queued_at)
+Index(
+    "outgoing_automatic",
+    outgoing.c.automatic,
+    outgoing.c.queued_at,
+    outgoing.c.recipient,
+    outgoing.c.message_id,
+)
+"""The budgets are counted within this index alone: the rows hold whole mails."""
 
 journal = Table(
     "journal",

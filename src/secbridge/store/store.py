@@ -18,6 +18,7 @@ from secbridge.store import faults, migrating, owners, place
 from secbridge.store.cases import CasesRoom
 from secbridge.store.checking import CheckingRoom
 from secbridge.store.database import Database, T
+from secbridge.store.decisions import DecisionsRoom
 from secbridge.store.deliveries import DeliveriesRoom, free_leases
 from secbridge.store.events import EventsRoom
 from secbridge.store.keys import KeysRoom
@@ -26,6 +27,7 @@ from secbridge.store.lookups import LookupsRoom
 from secbridge.store.outbox import OutboxRoom
 from secbridge.store.places import PlacesRoom
 from secbridge.store.spool import SpoolRoom
+from secbridge.store.threads import ThreadsRoom
 
 RESERVE = 32 << 20
 """Octets of disk that accept leaves to the moves of what is already here."""
@@ -35,6 +37,8 @@ class Store(
     SpoolRoom,
     DeliveriesRoom,
     CasesRoom,
+    ThreadsRoom,
+    DecisionsRoom,
     KeysRoom,
     OutboxRoom,
     PlacesRoom,

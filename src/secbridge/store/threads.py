@@ -1,0 +1,112 @@
+"""By which mails is a case known?  By those that we sent, and by those that came in with it.
+
+Message-IDs of ours cannot be guessed, so whoever names one has read a mail of the case.  Those that
+came in anybody may have seen, and anybody may name; rules decide whom they let in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, func, select
+
+from secbridge.model.case import Case
+from secbridge.model.reply import OwnMail, ReplyKind
+from secbridge.store import incoming
+from secbridge.store.cases import OF_ALIAS, SELECT, case_by
+from secbridge.store.prepared import Prepared, driver_of
+from secbridge.store.room import StoreRoom
+from secbridge.store.schema import case_mails, cases, outgoing
+
+_MOST_INCOMING = 10
+"""Mails of the reporter that an answer may refer to."""
+
+_BY_MESSAGE_IDS = (
+    SELECT.join(outgoing, outgoing.c.case_id == cases.c.id)
+    .where(outgoing.c.message_id.in_(bindparam("wanted", expanding=True)), OF_ALIAS)
+    .order_by(outgoing.c.id.desc())
+    .limit(1)
+)
+_BY_INCOMING_IDS = (
+    SELECT.join(case_mails, case_mails.c.case_id == cases.c.id)
+    .where(case_mails.c.message_id.in_(bindparam("wanted", expanding=True)), OF_ALIAS)
+    .order_by(cases.c.opened_at.desc(), case_mails.c.id.desc())
+    .limit(1)
+)
+_INCOMING = (
+    select(case_mails.c.message_id)
+    .where(case_mails.c.case_id == bindparam("of_case"), case_mails.c.by_reporter)
+    .order_by(case_mails.c.received_at.desc(), case_mails.c.id.desc())
+    .limit(_MOST_INCOMING)
+)
+_SENT = (
+    select(
+        outgoing.c.case_id,
+        outgoing.c.step,
+        outgoing.c.body_hash,
+        outgoing.c.kind,
+        outgoing.c.recipient,
+        outgoing.c.sent_at,
+    )
+    .join(cases, cases.c.id == outgoing.c.case_id)
+    .order_by(outgoing.c.recipient == cases.c.alias, outgoing.c.id)  # the alias has a copy only
+    .limit(1)
+)
+_OWN = Prepared(_SENT.where(outgoing.c.message_id.in_((bindparam("bare"), bindparam("bracketed")))))
+_SENT_AS = Prepared(
+    _SENT.where(
+        outgoing.c.case_id == bindparam("of_case"),
+        func.lower(outgoing.c.reverse_path) == func.lower(bindparam("wanted")),
+    )
+)
+
+
+class ThreadsRoom(StoreRoom):
+    """What the port ``Cases`` says of mails that refer to others."""
+
+    async def case_by_message_ids(self, alias: str, message_ids: Sequence[str]) -> Case | None:
+        """Return the case for which we issued one of these Message-IDs, or None.
+
+        With and without angle brackets they are the same; of several the newest of ours counts.
+        """
+        wanted = [form for name in incoming.bare(message_ids) for form in (name, f"<{name}>")]
+        return await self._db.read(
+            lambda c: case_by(c, _BY_MESSAGE_IDS, for_alias=alias, wanted=wanted)
+        )
+
+    async def case_by_incoming_ids(self, alias: str, message_ids: Sequence[str]) -> Case | None:
+        """Return the case with which one of these Message-IDs came in, or None.
+
+        With and without angle brackets they are the same; of several cases the newest counts.
+        """
+        wanted = incoming.bare(message_ids)
+        return await self._db.read(
+            lambda c: case_by(c, _BY_INCOMING_IDS, for_alias=alias, wanted=wanted)
+        )
+
+    async def incoming_ids(self, case_id: str) -> Sequence[str]:
+        """Return the Message-IDs of the reporter's newest mails in a case, oldest first.
+
+        Ten at most, with their angle brackets.
+        """
+        rows = await self._db.read(
+            lambda c: c.execute(_INCOMING, {"of_case": case_id}).scalars().all()
+        )
+        return [f"<{message_id}>" for message_id in reversed(rows)]
+
+    async def own_mail(self, message_id: str) -> OwnMail | None:
+        """Return what we sent under this Message-ID, or None."""
+        bare = message_id.strip().strip("<>")
+        return await self._sent(_OWN, bare=bare, bracketed=f"<{bare}>")
+
+    async def mail_sent_as(self, case_id: str, reverse_path: str) -> OwnMail | None:
+        """Return which mail of ours in a case had this envelope sender, or None."""
+        return await self._sent(_SENT_AS, of_case=case_id, wanted=reverse_path)
+
+    async def _sent(self, statement: Prepared, **wanted: Any) -> OwnMail | None:
+        row = await self._db.look(lambda c: statement.one(driver_of(c), wanted))
+        if row is None:
+            return None
+        kind = ReplyKind(row.kind)
+        return OwnMail(row.case_id, row.step, row.body_hash, kind, row.recipient, row.sent_at)
