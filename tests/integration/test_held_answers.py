@@ -23,7 +23,6 @@ from tests.support.office import HELD, Office, an_office, letter, outer
 
 from secbridge.model.delivery import OutgoingState, Retried, State
 from secbridge.model.message import CertificateSource, FoundCertificate
-from secbridge.model.reply import ReplyKind
 from secbridge.pipeline.keychanges import Accepted
 from secbridge.ports import KeyChange
 from secbridge.store import Store
@@ -55,6 +54,7 @@ def kinds(office: Office, keys: Keys) -> list[str]:
 SEND_KEY = "Please send us your public key"
 USE_THIS = "We could not open your encrypted message"
 RECEIVED = "We have received your message"
+PLEASE_ENCRYPT = "Please encrypt what you write to us"
 
 
 # ── Outdated before it left ──────────────────────────────────────────────────────────────────────
@@ -286,16 +286,17 @@ async def test_what_came_through_a_list_is_not_answered_and_the_issue_says_why(
     assert kinds(office, keys) == [RECEIVED]
 
 
-async def test_a_clear_mail_in_a_held_thread_gets_no_clear_answer(
+async def test_a_clear_mail_in_a_held_thread_is_answered_by_fixed_notices_alone(
     office: Office, keys: Keys
 ) -> None:
-    """The rule of the thread holds for every mail in it."""
+    """The rule of the thread holds for every mail in it; its reporter is asked to encrypt."""
     first = await office.receive(letter(keys, CANARY))
     token = (await office.case(first)).token
     await office.receive(mails.mail(mails.text(f"{CANARY}\n"), subject="Hi"), token=token)
-    assert kinds(office, keys) == [SEND_KEY]
-    sent = {mail.kind for mail in await office.outbox(first)}
-    assert sent == {ReplyKind.NOTICE_SEND_KEY}
+    assert kinds(office, keys) == [SEND_KEY, PLEASE_ENCRYPT]
+    rows = await office.store.mails_of_case((await office.case(first)).id)
+    assert all(row.mail.kind.is_fixed_notice for row in rows)
+    assert all(CANARY.encode() not in row.mail.content for row in rows)
 
 
 # ── The power goes ───────────────────────────────────────────────────────────────────────────────

@@ -158,14 +158,22 @@ def test_a_delivery_report_tells_the_worst_action_and_the_mail_it_is_about() -> 
     status = (
         "Reporting-MTA: dns; mx.example.org\n\n"
         "Final-Recipient: rfc822; a@x.org\nAction: delayed\nStatus: 4.4.1\n\n"
-        "Final-Recipient: rfc822; b@x.org\nAction: FAILED (no such user)\nStatus: 5.1.1 (x)\n"
+        "Original-Recipient: rfc822;reporter@x.org\nFinal-Recipient: RFC822; <b@x.org>\n"
+        "Action: FAILED (no such user)\nStatus: 5.1.1 (x)\n"
+        "Diagnostic-Code: smtp; 550 5.1.1 no\n  such user; sorry\n"
     )
     for returned in (
         entity("message/rfc822", "Message-ID: <sent@example.org>\n\nbody"),
         entity("text/rfc822-headers", "Message-ID: <sent@example.org>\n"),
     ):
         raw = report(status, returned)
-        expected = DeliveryReport("failed", "5.1.1", ("<sent@example.org>",))
+        expected = DeliveryReport(
+            "failed",
+            "5.1.1",
+            ("<sent@example.org>",),
+            ("reporter@x.org", "b@x.org"),
+            "550 5.1.1 no  such user; sorry",
+        )
         assert delivery_report(raw, cut(raw)) == expected
 
 

@@ -17,6 +17,8 @@ from secbridge.model.message import (
 )
 from secbridge.model.reply import ReplyKind
 from secbridge.rules.replies import (
+    ACKNOWLEDGEMENTS,
+    BUILT_ANEW,
     KEY_PROBLEMS,
     NOTICES,
     STEP_NUMBERS,
@@ -30,12 +32,20 @@ from secbridge.rules.replies import (
     choose_answer,
     endorsement,
     is_by_reporter,
+    is_kind_of,
+    kind_of,
     needs_key,
 )
 
 FOUND = KeyFound("F" * 40, CertificateSource.INSIDE)
 CHANGED = KeyChanged("F" * 40, "E" * 40, CertificateSource.INSIDE)
-KEYS = [FOUND, NoKey(), KeyProblem("weak", "E" * 40), CHANGED, replace(CHANGED, bound=None)]
+KEYS: list[KeySearch] = [
+    FOUND,
+    NoKey(),
+    KeyProblem("weak", "E" * 40),
+    CHANGED,
+    replace(CHANGED, bound=None),
+]
 
 
 def test_a_clear_thread_is_acknowledged_in_clear() -> None:
@@ -121,10 +131,61 @@ def test_each_answer_has_a_step_and_a_number_of_its_own() -> None:
         "notice-key-unusable-too-large": 11,
         "notice-key-unusable-no-user-id": 12,
         **{f"ack-{turn}": 90 + turn for turn in range(2, 10)},
+        "paused": 100,
+        "notice-please-encrypt": 101,
+        **{f"paused-{turn}": 100 + turn for turn in range(2, 10)},
     }
+    assert len(set(STEP_NUMBERS.values())) == len(STEP_NUMBERS)
     assert all(NOTICES[step].step == step for step in NOTICES)
     assert Answer(ReplyKind.ACKNOWLEDGEMENT, "F" * 40).step == "ack"
     assert Answer(ReplyKind.ACKNOWLEDGEMENT, "F" * 40, turn=2).step == "ack-2"
+    assert Answer(ReplyKind.INTAKE_PAUSED, "F" * 40).step == "paused"
+    assert Answer(ReplyKind.INTAKE_PAUSED, turn=9).step == "paused-9"
+
+
+def test_a_paused_intake_changes_the_text_and_no_rule() -> None:
+    """Encrypted to the same key, in clear where that may be, held for the same reasons."""
+    for protection in Protection:
+        for must_encrypt in (True, False):
+            for key in KEYS:
+                plan = choose_answer(protection, must_encrypt=must_encrypt, key=key)
+                paused = choose_answer(protection, must_encrypt=must_encrypt, key=key, paused=True)
+                answer = plan.answer
+                if answer is not None and answer.kind is ReplyKind.ACKNOWLEDGEMENT:
+                    answer = replace(answer, kind=ReplyKind.INTAKE_PAUSED)
+                assert Plan(answer, plan.held) == paused
+
+
+def test_both_texts_that_acknowledge_count_as_the_answer_of_a_case() -> None:
+    """One that is outdated is built anew, until its last turn."""
+    assert {"ack", "ack-9", "paused", "paused-9"} < set(ACKNOWLEDGEMENTS)
+    assert set(ACKNOWLEDGEMENTS) - BUILT_ANEW == {"ack-9", "paused-9"}
+
+
+def test_a_step_has_one_kind_of_text_for_ever() -> None:
+    """A letter's is the one that a person chose."""
+    kinds = {step: kind_of(step) for step in STEP_NUMBERS}
+    assert kinds["ack-3"] is ReplyKind.ACKNOWLEDGEMENT
+    assert kinds["paused-3"] is ReplyKind.INTAKE_PAUSED
+    assert kinds["notice-please-encrypt"] is ReplyKind.NOTICE_PLEASE_ENCRYPT
+    assert kinds["notice-key-unusable-weak"] is ReplyKind.NOTICE_KEY_UNUSABLE
+    assert kind_of("claim-1234") is ReplyKind.CLAIM
+    assert kind_of("letter-1234") is None
+    for step, kind in kinds.items():
+        assert [one for one in ReplyKind if is_kind_of(step, one)] == [kind]
+    letters = {one for one in ReplyKind if one.is_letter}
+    assert {one for one in ReplyKind if is_kind_of("letter-1234", one)} == letters
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["", "ack-1", "ack-10", "letter-", "letter-x", "letter--1", "claim-1" + "0" * 13, "reply"],
+)
+def test_what_is_no_step_has_no_text(step: str) -> None:
+    """The guard lets nothing out under such a name."""
+    assert [] == [one for one in ReplyKind if is_kind_of(step, one)]
+    with pytest.raises(KeyError):
+        kind_of(step)
 
 
 # ── Whose mail is it? ────────────────────────────────────────────────────────────────────────────

@@ -8,9 +8,11 @@ from __future__ import annotations
 import binascii
 import hashlib
 import re
+from dataclasses import replace
 
 from secbridge.mail.armor import OpenPGPKind
 from secbridge.mail.headers import (
+    HeaderBlock,
     after_empty_line,
     begins_with_field,
     header_facts,
@@ -28,6 +30,8 @@ _UUENCODED = frozenset({"uuencode", "x-uuencode", "x-uue", "uue"})
 _SNIFFED = 16 * 1024
 _CHUNK = 1 << 20
 _LONGEST_REPORT = 64 * 1024
+_LONGEST_ADDRESS = 320
+_LONGEST_DIAGNOSTIC = 1000
 _MOST_RETURNED_IDS = 20
 
 # ── Transfer encodings ───────────────────────────────────────────────────────────────────────────
@@ -255,29 +259,47 @@ def delivery_report(data: bytes, root: Part) -> DeliveryReport | None:
     status_part = next((part for part in root.walk() if part.media_type in _STATUS_TYPES), None)
     if report is None and status_part is None:
         return None
-    found: list[tuple[str, str]] = []
+    found: list[DeliveryReport] = []
     if status_part is not None:
         found = _recipients(decoded(data, status_part, most=_LONGEST_REPORT))
-    action, status = min(found, key=_seriousness, default=("", ""))
+    worst = min(found, key=_seriousness, default=DeliveryReport())
     holder = report if report is not None else root
-    return DeliveryReport(action or None, status or None, _returned_ids(data, holder))
+    return replace(worst, original_message_ids=_returned_ids(data, holder))
 
 
-def _seriousness(found: tuple[str, str]) -> int:
-    return _SERIOUS.index(found[0]) if found[0] in _SERIOUS else len(_SERIOUS)
+def _seriousness(found: DeliveryReport) -> int:
+    return _SERIOUS.index(found.action) if found.action in _SERIOUS else len(_SERIOUS)
 
 
-def _recipients(content: bytes) -> list[tuple[str, str]]:
-    """Return (action, status) of each recipient's group of fields (RFC 3464 section 2.3)."""
-    groups: list[tuple[str, str]] = []
+def _recipients(content: bytes) -> list[DeliveryReport]:
+    """Return what each recipient's group of fields says (RFC 3464 section 2.3)."""
+    groups: list[DeliveryReport] = []
     at = 0
     while at < len(content) and len(groups) < 100:
         block = split_header(content, at, len(content), most=_LONGEST_REPORT)
-        action, status = block.first("action").lower(), block.first("status")
-        if action or status:
-            groups.append((action.partition(" ")[0][:40], status.partition(" ")[0][:40]))
+        if block.first("action") or block.first("status"):
+            groups.append(_recipient(block))
         at = block.body if block.body > at else content.find(b"\n", at) + 1 or len(content)
     return groups
+
+
+def _recipient(block: HeaderBlock) -> DeliveryReport:
+    """Return what one group says; of typed values (``rfc822; a@b.example``) the type is dropped."""
+    action, status = (block.first(name).partition(" ")[0][:40] for name in ("action", "status"))
+    named = [_untyped(block, name) for name in ("original-recipient", "final-recipient")]
+    return DeliveryReport(
+        action=action.lower() or None,
+        status=status or None,
+        recipients=tuple(
+            dict.fromkeys(each.strip("<>")[:_LONGEST_ADDRESS] for each in named if each)
+        ),
+        diagnostic=_untyped(block, "diagnostic-code")[:_LONGEST_DIAGNOSTIC] or None,
+    )
+
+
+def _untyped(block: HeaderBlock, name: str) -> str:
+    value = block.first(name)
+    return value.partition(";")[2].strip() if ";" in value else value
 
 
 def _returned_ids(data: bytes, root: Part) -> tuple[str, ...]:

@@ -3,7 +3,11 @@
 Nothing of the report is in an answer, not even the subject.
 
 Where the acknowledgement must be encrypted and there is no key for it, it is held: a fixed notice
-says to the reporter what is missing, once, and the team is told what would end the wait.
+says to the reporter what is missing, once, and the team is told what would end the wait.  Who goes
+on in clear in an encrypted thread is asked, once, to encrypt.
+
+What machines decide to send has budgets (``rules.budgets``): beyond them nobody is answered, and
+the issue says so.
 """
 
 from __future__ import annotations
@@ -11,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from secbridge import maillog
 from secbridge.model.alias import Alias
 from secbridge.model.case import Case, KeyBinding, MailClass
 from secbridge.model.delivery import Delivery, State
@@ -22,17 +27,37 @@ from secbridge.model.reply import OutgoingMail
 from secbridge.pipeline.keychanges import learn
 from secbridge.pipeline.keyfinding import SOURCES, find_key
 from secbridge.pipeline.letters import Letter, LetterDesk, role_key_unusable
-from secbridge.ports import CannotEncrypt, Cases, Clock, KeyChange, KeyFinder, OpenPGP, Wording
+from secbridge.ports import (
+    CannotEncrypt,
+    Cases,
+    Clock,
+    KeyChange,
+    KeyFinder,
+    OpenPGP,
+    Outbox,
+    Wording,
+)
 from secbridge.rules import commands, replies
-from secbridge.rules.drafting import keys
+from secbridge.rules.budgets import Budgets, Spent, over_budget
+from secbridge.rules.drafting import keys, unanswered
 from secbridge.rules.loops import is_plain_address
 from secbridge.rules.replies import Answer, KeyChanged, KeyFound, KeyProblem, KeySearch, NoKey, Plan
+from secbridge.rules.threads import Participant
 
 HELD = timedelta(hours=6)
 """How often a held answer looks for a key by itself, unless the operator chose otherwise."""
 
+BUDGETS = Budgets()
+"""How many mails machines may decide to send, unless the operator chose otherwise."""
+
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""Since when the answers in a case are counted."""
+
 _MAY_LEARN = frozenset({None, "not-a-new-case"})
 """Why a follow-up is not answered when it is a person's mail all the same."""
+
+_MAY_ASK = frozenset({"not-a-new-case", "answered-already"})
+"""Why a follow-up gets no acknowledgement when its author may be asked to encrypt all the same."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -78,13 +103,17 @@ class NoAnswer:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Occasion:
-    """A mail that may be answered, its case, and what was answered in it by now (steps)."""
+    """A mail that may be answered, its case, and what was answered in it by now (steps).
+
+    ``participant`` is who wrote it, None where it opened the case.
+    """
 
     delivery: Delivery
     case: Case
     message: Message
     alias: Alias
     answered: AbstractSet[str]
+    participant: Participant | None = None
 
     @property
     def must_encrypt(self) -> bool:
@@ -96,12 +125,26 @@ class _Occasion:
         """Whether the mail joined a case that was there."""
         return self.delivery.state is State.COMMENTED
 
+    @property
+    def lacks_encryption(self) -> bool:
+        """Whether the reporter goes on in clear in an encrypted thread, and nobody said so yet."""
+        verdict = self.delivery.verdict
+        return (
+            self.participant is Participant.REPORTER
+            and verdict is not None
+            and verdict.mail_class is MailClass.FOLLOW_UP
+            and self.case.must_encrypt
+            and not self.message.was_encrypted
+            and replies.PLEASE_ENCRYPT.step not in self.answered
+        )
+
 
 class Answering:
     """Builds the answers of one installation.
 
     ``held`` is how often a held answer looks for a key by itself; ``mark`` is what a comment begins
-    with that is a command for us.
+    with that is a command for us.  Mails of several cases are answered at a time, so the budgets
+    may be exceeded by as many mails as there are workers.
     """
 
     def __init__(
@@ -110,12 +153,14 @@ class Answering:
         cases: Cases,
         wording: Wording,
         *,
+        outbox: Outbox,
         secret: bytes,
         clock: Clock,
         finder: KeyFinder | None = None,
         sources: Sequence[CertificateSource] = SOURCES,
         held: timedelta = HELD,
         mark: str = commands.MARK,
+        budgets: Budgets = BUDGETS,
     ) -> None:
         self._openpgp = openpgp
         self._cases = cases
@@ -126,25 +171,35 @@ class Answering:
         self._sources = tuple(sources)
         self._held = held
         self._mark = mark
+        self._outbox = outbox
+        self._budgets = budgets
 
     async def answer(
-        self, *, delivery: Delivery, case: Case, message: Message, alias: Alias
+        self,
+        *,
+        delivery: Delivery,
+        case: Case,
+        message: Message,
+        alias: Alias,
+        participant: Participant | None = None,
     ) -> Letters | Waits | NoAnswer:
         """Return what leaves for a mail of a case, what waits, and what the team is to know.
 
+        ``participant`` is who wrote it, None where that is not known or the mail opened the case.
         Raises Deferral for faults of ours; then nothing was sent, and trying again is harmless.
         """
         answered = await self._cases.answers_of(case.id)
-        occasion = _Occasion(delivery, case, message, alias, answered)
+        occasion = _Occasion(delivery, case, message, alias, answered, participant)
         refusal = self._refusal(delivery, message)
         if refusal is None and not answered.isdisjoint(replies.ACKNOWLEDGEMENTS):
             refusal = "answered-already"
         if refusal is not None:
-            return NoAnswer(refusal, await self._learned(occasion))
+            return await self._unacknowledged(refusal, occasion)
         key = await self._key(occasion)
-        plan = replies.choose_answer(
-            message.protection, must_encrypt=occasion.must_encrypt, key=key
-        )
+        plan = self._plan(occasion, key)
+        if (code := await self._too_many(plan, occasion)) is not None:
+            draft = unanswered.draft_unanswered(case.id, code, mark=self._mark)
+            return NoAnswer(code, News(f"unanswered {code}", draft))
         try:
             mails = await self._mails(plan.answer, occasion, key)
         except CannotEncrypt as exc:
@@ -157,8 +212,14 @@ class Answering:
         if exc.fingerprint in occasion.alias.role_keys:
             raise role_key_unusable() from None
         key = KeyProblem(exc.code, exc.fingerprint)
-        return key, replies.choose_answer(
-            occasion.message.protection, must_encrypt=occasion.must_encrypt, key=key
+        return key, self._plan(occasion, key)
+
+    def _plan(self, occasion: _Occasion, key: KeySearch) -> Plan:
+        return replies.choose_answer(
+            occasion.message.protection,
+            must_encrypt=occasion.must_encrypt,
+            key=key,
+            paused=occasion.alias.paused,
         )
 
     async def _outcome(
@@ -168,6 +229,9 @@ class Answering:
             news = await self._acknowledged(occasion, key) if _is_acknowledgement(plan) else None
             return Letters(mails, news) if mails else NoAnswer("answered-already")
         news = await self._waiting(plan, occasion, key)
+        if not mails and isinstance(key, NoKey):  # else the mail brings what we asked for
+            asked = await self._asked_to_encrypt(None, occasion)
+            mails, news = asked.mails, news or asked.news
         if await self._cases.is_answer_held(occasion.case.id, besides=occasion.delivery.id):
             return Letters(mails, news) if mails else NoAnswer("answer-held-already", news)
         return Waits(plan.held, self._clock.now() + self._held, mails, news)
@@ -182,6 +246,48 @@ class Answering:
         if message.author is None:
             return "no-single-author"
         return None if is_plain_address(message.author) else "author-unusable"
+
+    async def _unacknowledged(self, refusal: str, occasion: _Occasion) -> Letters | NoAnswer:
+        """Return what becomes of a mail without an acknowledgement."""
+        news = await self._learned(occasion)
+        asked = await self._asked_to_encrypt(refusal, occasion)
+        if asked.mails:
+            return Letters(asked.mails, news)
+        return NoAnswer(refusal, news or asked.news)
+
+    async def _asked_to_encrypt(self, refusal: str | None, occasion: _Occasion) -> Letters:
+        """Ask the reporter to encrypt, where that is to be; else the team hears why nobody did.
+
+        ``refusal`` is why the mail is not acknowledged, None where only a key is missing.
+        """
+        if not occasion.lacks_encryption:
+            return Letters(())
+        why = None if refusal is None or refusal in _MAY_ASK else refusal
+        why = why or await self._over_budget(occasion)
+        if why is None:
+            return Letters(await self._mails(replies.PLEASE_ENCRYPT, occasion, NoKey()))
+        draft = unanswered.draft_not_asked(occasion.case.id, why)
+        return Letters((), News(f"not-asked-to-encrypt {why}", draft))
+
+    async def _too_many(self, plan: Plan, occasion: _Occasion) -> str | None:
+        """Return which budget forbids what a plan sends; where nothing leaves, none does."""
+        if plan.answer is None or plan.answer.step in occasion.answered:
+            return None
+        return await self._over_budget(occasion)
+
+    async def _over_budget(self, occasion: _Occasion) -> str | None:
+        """Return which budget forbids one more mail, with an alarm, or None."""
+        count, now = self._outbox.automatic_since, self._clock.now()
+        since = now - self._budgets.within
+        spent = Spent(
+            in_case=await count(EVER, case_id=occasion.case.id),
+            to_sender=await count(since, recipient=occasion.message.author),
+            in_total=await count(since),
+        )
+        code = over_budget(spent, self._budgets)
+        if code is not None:
+            maillog.over_budget(occasion.delivery.id, occasion.case.id, code)
+        return code
 
     async def _key(self, occasion: _Occasion) -> KeySearch:
         message, author = occasion.message, occasion.message.author

@@ -13,10 +13,15 @@ from dataclasses import dataclass
 
 from secbridge.model.case import MailClass
 from secbridge.model.message import Message
+from secbridge.rules import addresses
 
 HEADER_FIELDS = frozenset(
     {
+        "accept-language",
+        "authentication-results",
         "auto-submitted",
+        "cc",
+        "content-language",
         "content-type",
         "list-archive",
         "list-help",
@@ -26,6 +31,7 @@ HEADER_FIELDS = frozenset(
         "list-subscribe",
         "list-unsubscribe",
         "precedence",
+        "to",
         "x-auto-response-suppress",
         "x-autoreply",
         "x-autorespond",
@@ -48,20 +54,24 @@ REFUSALS: dict[str, str] = {
     "no-single-author": "It has no From address, or several, so nobody in particular wrote it.",
     "author-unusable": "Its From address is not one that we can write to.",
     "author-is-alias": "Its From address is one of our own aliases.",
-    "mailer-daemon": "Its From address is that of a mail system.",
+    "mailer-daemon": "A mail system wrote it, as its From address or its reverse-path says.",
     "robot": "Its From address says that nobody reads the answers.",
     "own-domain-robot": "Its From address is a robot of our own domain.",
+    "unauthenticated": "Its sender is not proven: your relay says that it fails DMARC.",
     "not-a-new-case": "It belongs to a case that was acknowledged already, or opens none.",
 }
 """Every code with its meaning, in the order in which they are tried; the first one counts."""
 
 _LIST_FIELDS = tuple(sorted(name for name in HEADER_FIELDS if name.startswith("list-")))
 _AUTO_FIELDS = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-failed-recipients")
-_MAIL_SYSTEMS = frozenset({"mailer-daemon", "postmaster", "mail-daemon", "mailerdaemon", "bounce"})
-_ROBOTS = frozenset({"noreply", "no-reply", "no_reply", "donotreply", "do-not-reply", "nobody"})
+_DAEMONS = frozenset({"mailer-daemon", "mailerdaemon", "mail-daemon"})
+_MAIL_SYSTEMS = _DAEMONS | {"postmaster", "bounce"}
+_ROBOT = re.compile(r"(?:.+[._-])?(?:no|do[._-]?not)[._-]?reply(?:[._-].+)?|nobody")
 _OWN_ROBOTS = frozenset(
-    {"abuse", "anacron", "cron", "daemon", "logcheck", "logwatch", "monit", "monitoring", "nagios",
-     "root", "system", "systemd", "unattended-upgrades", "www-data"}
+    {"abuse", "alert", "alertmanager", "alerts", "anacron", "backup", "bot", "ci", "cron",
+     "daemon", "git", "github", "gitlab", "grafana", "icinga", "jenkins", "jira", "logcheck",
+     "logwatch", "mailman", "monit", "monitoring", "nagios", "notification", "notifications",
+     "root", "system", "systemd", "unattended-upgrades", "www-data", "zabbix"}
 )  # fmt: skip
 _LIST_SENDERS = re.compile(
     r"(?:owner-.+|.+-(?:request|owner|bounces?)|listserv|majordomo)", re.IGNORECASE
@@ -77,6 +87,7 @@ class Question:
     """All that the decision rests on.  ``reverse_path`` "" is the null sender.
 
     ``awaited``: a mail of the reporter in a thread that was never acknowledged.
+    ``unauthenticated``: its sender is not proven, and such mail is not to be answered.
     """
 
     message: Message
@@ -84,6 +95,7 @@ class Question:
     mail_class: MailClass
     aliases: AbstractSet[str]
     awaited: bool = False
+    unauthenticated: bool = False
 
 
 def reply_refusal(question: Question) -> str | None:
@@ -108,6 +120,30 @@ def without_tag(address: str) -> str:
     """Return an address lower-cased and without its ``+tag``."""
     local, _, domain = address.lower().rpartition("@")
     return f"{local.partition('+')[0]}@{domain}"
+
+
+def is_alias(address: str, aliases: AbstractSet[str]) -> bool:
+    """Return whether an address is one of our aliases, or one that we issue for a case of theirs.
+
+    An alias may itself have a tag; ours stands behind it (``rules.addresses``).
+    """
+    written = address.lower()
+    ours = {_spelled(alias) for alias in aliases}
+    names = {written, without_tag(written)}
+    local, _, domain = written.rpartition("@")
+    if (tag := addresses.parse_tag(local)) is not None:
+        names.add(f"{tag.base}@{domain}")
+    return not names.isdisjoint(ours)
+
+
+def is_own_robot(address: str, aliases: AbstractSet[str]) -> bool:
+    """Return whether an address is a robot's of a domain of ours.
+
+    The hosts below such a domain are ours as well: ``root@web1.example.org``.
+    """
+    local, _, domain = without_tag(address).rpartition("@")
+    ours = {_spelled(alias).rpartition("@")[2] for alias in aliases}
+    return local in _OWN_ROBOTS and any(f".{domain}".endswith(f".{own}") for own in ours)
 
 
 # ── One function for each code ───────────────────────────────────────────────────────────────────
@@ -163,22 +199,24 @@ def _author_unusable(question: Question) -> bool:
 
 
 def _author_is_alias(question: Question) -> bool:
-    return without_tag(_author(question)) in question.aliases
+    return is_alias(_author(question), question.aliases)
 
 
 def _mailer_daemon(question: Question) -> bool:
     local = _author(question).rpartition("@")[0].lower()
-    return local in _MAIL_SYSTEMS
+    return local in _MAIL_SYSTEMS or question.reverse_path.rpartition("@")[0].lower() in _DAEMONS
 
 
 def _robot(question: Question) -> bool:
-    return without_tag(_author(question)).rpartition("@")[0] in _ROBOTS
+    return bool(_ROBOT.fullmatch(without_tag(_author(question)).rpartition("@")[0]))
 
 
 def _own_domain_robot(question: Question) -> bool:
-    local, _, domain = without_tag(_author(question)).rpartition("@")
-    ours = {alias.rpartition("@")[2].lower() for alias in question.aliases}
-    return domain in ours and local in _OWN_ROBOTS
+    return is_own_robot(_author(question), question.aliases)
+
+
+def _unauthenticated(question: Question) -> bool:
+    return question.unauthenticated
 
 
 def _not_a_new_case(question: Question) -> bool:
@@ -189,6 +227,14 @@ def _not_a_new_case(question: Question) -> bool:
 
 def _author(question: Question) -> str:
     return question.message.author or ""
+
+
+def _spelled(alias: str) -> str:
+    """Return an alias as a From address would have it: in lower case, the domain in ASCII."""
+    try:
+        return addresses.canonical(addresses.parse_mailbox(alias))
+    except addresses.BadPath:
+        return alias.lower()
 
 
 def _precedence(question: Question, wanted: AbstractSet[str]) -> bool:
@@ -209,6 +255,7 @@ _CHECKS: tuple[tuple[str, Callable[[Question], bool]], ...] = (
     ("mailer-daemon", _mailer_daemon),
     ("robot", _robot),
     ("own-domain-robot", _own_domain_robot),
+    ("unauthenticated", _unauthenticated),
     ("set-aside", _set_aside),  # after all that stays true when somebody releases it
     ("not-a-new-case", _not_a_new_case),
 )

@@ -27,8 +27,25 @@ OUTDATES = frozenset({"guard-not-bound", "guard-clear-in-encrypted-thread"})
 FIRST_ANSWER = "ack"
 """The step of the acknowledgement; a case has one."""
 
-ACKNOWLEDGEMENTS = (FIRST_ANSWER, *(f"{FIRST_ANSWER}-{turn}" for turn in range(2, 10)))
-"""The steps of acknowledgements: a later one takes the place of one that never left."""
+PAUSED = "paused"
+"""The step of what takes the acknowledgement's place while the intake is paused."""
+
+
+def _turns(first: str) -> tuple[str, ...]:
+    return (first, *(f"{first}-{turn}" for turn in range(2, 10)))
+
+
+TURNS: dict[ReplyKind, tuple[str, ...]] = {
+    ReplyKind.ACKNOWLEDGEMENT: _turns(FIRST_ANSWER),
+    ReplyKind.INTAKE_PAUSED: _turns(PAUSED),
+}
+"""The steps of each text that acknowledges: a later turn takes the place of one that never left."""
+
+ACKNOWLEDGEMENTS = tuple(step for steps in TURNS.values() for step in steps)
+"""The steps of all of them: a case has one answer of these."""
+
+BUILT_ANEW = frozenset(step for steps in TURNS.values() for step in steps[:-1])
+"""Those in whose place there may be another, when the guard finds them outdated."""
 
 KEY_PROBLEMS = (
     "expired",
@@ -111,7 +128,7 @@ class Answer:
 
     ``code`` is one of ``KEY_PROBLEMS`` for the notice that explains it, else None; ``warnings``
     are what the acknowledgement says of a key that can be used and should be mended.  ``turn``
-    is more than 1 where earlier acknowledgements were outdated before they left.
+    is more than 1 where earlier ones of the kind were outdated before they left.
     """
 
     kind: ReplyKind
@@ -123,8 +140,8 @@ class Answer:
     @property
     def step(self) -> str:
         """The name of this answer within its case: each leaves once."""
-        if self.kind is ReplyKind.ACKNOWLEDGEMENT:
-            return ACKNOWLEDGEMENTS[self.turn - 1]
+        if self.kind in TURNS:
+            return TURNS[self.kind][self.turn - 1]
         return self.kind.value if self.code is None else f"{self.kind.value}-{self.code}"
 
 
@@ -136,21 +153,31 @@ class Plan:
     held: str | None = None
 
 
-_NOTICES = (
+PLEASE_ENCRYPT = Answer(ReplyKind.NOTICE_PLEASE_ENCRYPT)
+"""What a reporter is told, once a case, who goes on in clear in an encrypted thread."""
+
+_OF_KEYS = (
     Answer(ReplyKind.NOTICE_SEND_KEY),
     Answer(ReplyKind.NOTICE_USE_THIS_KEY),
     *(Answer(ReplyKind.NOTICE_KEY_UNUSABLE, code=code) for code in KEY_PROBLEMS),
 )
 
-NOTICES: dict[str, Answer] = {notice.step: notice for notice in _NOTICES}
+NOTICES: dict[str, Answer] = {notice.step: notice for notice in (*_OF_KEYS, PLEASE_ENCRYPT)}
 """Every fixed notice by its step: a step has one text for ever, as the guard expects it."""
 
 STEP_NUMBERS: dict[str, int] = {
     FIRST_ANSWER: 1,
-    **{step: number for number, step in enumerate(NOTICES, start=2)},
-    **{step: number for number, step in enumerate(ACKNOWLEDGEMENTS[1:], start=92)},
+    **{notice.step: number for number, notice in enumerate(_OF_KEYS, start=2)},
+    **dict(zip(TURNS[ReplyKind.ACKNOWLEDGEMENT][1:], range(92, 100), strict=True)),
+    PAUSED: 100,
+    PLEASE_ENCRYPT.step: 101,
+    **dict(zip(TURNS[ReplyKind.INTAKE_PAUSED][1:], range(102, 110), strict=True)),
 }
-"""Steps as small numbers, for the envelope sender (``alias+sb-TOKEN-N@``)."""
+"""Steps as small numbers, for the envelope sender (``alias+sb-TOKEN-N@``).
+
+They are in mails that are out, so none may ever mean another step; up to 91 is room for those of
+``KEY_PROBLEMS`` that come.
+"""
 
 
 LETTER, CLAIM = "letter-", "claim-"
@@ -166,24 +193,51 @@ def number_of(step: str) -> int:
     return STEP_NUMBERS[step]
 
 
+def kind_of(step: str) -> ReplyKind | None:
+    """Return which text a step has, None for a letter: a person chose it.
+
+    Raises KeyError for no step.
+    """
+    number_of(step)
+    if step.startswith(LETTER):
+        return None
+    if step.startswith(CLAIM):
+        return ReplyKind.CLAIM
+    if step in NOTICES:
+        return NOTICES[step].kind
+    return next(kind for kind, steps in TURNS.items() if step in steps)
+
+
+def is_kind_of(step: str, kind: ReplyKind) -> bool:
+    """Return whether a mail of this step may have this text; of no step none may."""
+    try:
+        expected = kind_of(step)
+    except KeyError:
+        return False
+    return kind.is_letter if expected is None else kind is expected
+
+
 def needs_key(protection: Protection, *, must_encrypt: bool) -> bool:
     """Return whether the reporter's certificate matters: nobody's is looked for without need."""
     return must_encrypt and protection is not Protection.UNDECRYPTABLE
 
 
-def choose_answer(protection: Protection, *, must_encrypt: bool, key: KeySearch = NoKey()) -> Plan:
+def choose_answer(
+    protection: Protection, *, must_encrypt: bool, key: KeySearch = NoKey(), paused: bool = False
+) -> Plan:
     """Return the answer to a mail; ``key`` counts only where ``needs_key`` says so.
 
     To what nobody could open the notice is all: the acknowledgement belongs to a mail that can be
-    read.
+    read.  While the intake is ``paused`` another text is the acknowledgement, under the same rules.
     """
+    received = ReplyKind.INTAKE_PAUSED if paused else ReplyKind.ACKNOWLEDGEMENT
     if protection is Protection.UNDECRYPTABLE:
         return Plan(Answer(ReplyKind.NOTICE_USE_THIS_KEY))
     if not must_encrypt:
-        return Plan(Answer(ReplyKind.ACKNOWLEDGEMENT))
+        return Plan(Answer(received))
     match key:
         case KeyFound(fingerprint=fingerprint, warnings=warnings):
-            return Plan(Answer(ReplyKind.ACKNOWLEDGEMENT, fingerprint, warnings=warnings))
+            return Plan(Answer(received, fingerprint, warnings=warnings))
         case KeyChanged(code=code):
             return Plan(_explained(code) if code in KEY_PROBLEMS else None, KEY_CHANGED)
         case KeyProblem(code=code) if code in KEY_PROBLEMS:
