@@ -100,3 +100,22 @@ async def test_issues_of_two_trackers_are_told_in_a_comment(
         said += [one.text for one in (await here.local()).comments]
     assert [True] == [later in text for text in said]
     assert [] == gitlab.state()["links"]
+
+
+async def test_an_issue_that_claims_to_continue_another_is_linked_to_it(
+    tmp_path: Path, gitlab: FakeGitLab, role_ring: Ring, keys: Keys
+) -> None:
+    """By its subject alone: two issues, one link, and no comment that says the same."""
+    config = gitlab_config(tmp_path / "home", gitlab, role_ring, keys.role_fpr)
+    async with installation(config, keys) as here:
+        first = await here.receive(plain_report().as_bytes())
+        await here.work()
+        named = f"Re: [{(await here.case(first)).id}]"
+        second = await here.receive(plain_report(subject=named).as_bytes())
+        for _ in range(3):
+            await here.work()
+            here.clock.advance(minutes=5)
+        assert (await here.case(first)).id != (await here.case(second)).id
+    assert len(gitlab.issues()) == 2
+    assert len(gitlab.state()["links"]) == 1
+    assert gitlab.requests("create-note") == []

@@ -22,6 +22,7 @@ from secbridge.model.message import (
 )
 from secbridge.rules import addresses, commands
 from secbridge.rules.drafting import draft_comment, draft_report, plain, words
+from secbridge.rules.drafting.report import COMMON
 
 
 def drafted(message: Message, **case: Any) -> IssueDraft:
@@ -140,12 +141,16 @@ def test_every_class_has_words(mail_class: MailClass) -> None:
 # ── How to answer ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_commands_are_those_that_there_are() -> None:
-    """Every command that a comment may hold stands there with what it does, under our mark."""
+def test_the_commands_are_those_that_most_reports_need() -> None:
+    """Each stands there with what it does, under our mark; ``help`` tells the others."""
     draft = draft_report(a_case(), a_delivery(), a_message(), mark="bridge:")
     rows = dict(row for block in draft.report if isinstance(block, Facts) for row in block.rows)
-    for usage in commands.USAGES.values():
+    shown = {name for name in rows if name.startswith("bridge: ")}
+    assert {f"bridge: {commands.USAGES[name].form}" for name in COMMON} == shown
+    for name in COMMON:
+        usage = commands.USAGES[name]
         assert usage.effect == rows[f"bridge: {usage.form}"]
+    assert "bridge: help" in shown
 
 
 def test_the_address_that_joins_a_mail_to_the_case_is_named() -> None:

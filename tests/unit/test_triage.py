@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from tests.support.messages import a_message, encrypted, signed, undecryptable
 
+from secbridge.model.alias import Member
 from secbridge.model.case import MailClass, Verdict
 from secbridge.model.envelope import Target
 from secbridge.model.message import DeliveryReport, Message, SignatureVerdict
 from secbridge.rules import triage
+from secbridge.rules.threads import Mention, Participant, Thread, Tie
 from secbridge.rules.triage import RULES, Known, TriagePolicy, header_fields, judge
 
 ALIAS = Target("security@example.org", "security@example.org")
@@ -139,6 +141,45 @@ def test_a_mail_of_a_thread_is_never_set_aside() -> None:
     verdict = judged(_marked(a_message()), target=CASE, known=Known(case_id="SB-1"))
     assert verdict.mail_class == MailClass.FOLLOW_UP
     assert verdict.reasons == ("thread.token", "spam.overruled")
+
+
+def test_a_follow_up_says_what_ties_it_and_who_is_new() -> None:
+    """How it joined and who wrote it are reasons of their own, in this order."""
+    thread = Thread("SB-1", Participant.NEW, tie=Tie.REFERENCES, disagrees=True)
+    verdict = judged(encrypted(), known=Known(case_id="SB-1", thread=thread))
+    assert verdict.mail_class == MailClass.FOLLOW_UP
+    assert verdict.reasons == (
+        "thread.references",
+        "thread.disagree",
+        "thread.participant-new",
+        "encrypted.to-us",
+    )
+
+
+def test_a_mail_of_a_member_is_a_follow_up_that_is_not_answered() -> None:
+    """One of the team needs no acknowledgement."""
+    member = Member("alice@example.org")
+    thread = Thread("SB-1", Participant.MEMBER, member=member, directly=True)
+    verdict = judged(signed(), known=Known(case_id="SB-1", thread=thread))
+    reasons = ("thread.token", "thread.member")
+    assert Verdict(MailClass.FOLLOW_UP, reasons, False, "not-a-new-case") == verdict
+
+
+def test_a_machine_of_a_thread_is_no_participant() -> None:
+    """A mail system is always new in a thread, which says nothing."""
+    thread = Thread("SB-1", Participant.NEW)
+    message = a_message(report=DeliveryReport(action="failed"))
+    verdict = judged(message, known=Known(case_id="SB-1", thread=thread))
+    assert verdict.reasons == ("bounce.delivery-status", "thread.token")
+
+
+def test_a_claim_is_a_new_report_and_named_among_the_reasons() -> None:
+    """It is filed and acknowledged like any other; and marked as spam it is still spam."""
+    known = Known(mention=Mention("SB-1", Tie.SUBJECT))
+    verdict = judged(a_message(text="An SQL injection."), known=known)
+    reasons = ("report.words", "thread.claims-case")
+    assert Verdict(MailClass.REPORT, reasons, may_reply=True) == verdict
+    assert judged(_marked(a_message()), known=known).mail_class == MailClass.SPAM
 
 
 def test_an_operator_may_name_other_marks() -> None:

@@ -129,7 +129,7 @@ class Bench:
             target=target,
         )
         chosen = route(alias, examined.verdict, datetime.now(UTC)) if alias else None
-        return Looked(row(file, examined.message, examined.verdict, chosen), examined.message)
+        return Looked(row(file, examined, chosen), examined.message)
 
     def _examiner(self, envelope: Guess) -> Examiner:
         return Examiner(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -10,10 +10,12 @@ from rich.panel import Panel
 from rich.text import Text
 
 from secbridge.cli.common import facts, size
-from secbridge.model.case import MailClass, Route, Verdict
+from secbridge.model.case import MailClass, Route
 from secbridge.model.message import Message, Signature, SignatureVerdict
+from secbridge.pipeline.examining import Examined
 from secbridge.rules.drafting import words
 from secbridge.rules.drafting.untrusted import single_line, visible
+from secbridge.rules.threads import Mention, Thread, called
 
 Row = dict[str, Any]
 """One line of ``--json``: every key of the schema, always."""
@@ -38,12 +40,14 @@ def nothing(file: str, error: str) -> Row:
         "reasons": ["other.unreadable"],
         "may_reply": False,
         "reply_refused_because": "no-single-author",
+        "thread": None,
         "route": None,
     }
 
 
-def row(file: str, message: Message, verdict: Verdict, route: Route | None) -> Row:
+def row(file: str, examined: Examined, route: Route | None) -> Row:
     """Return the row of a mail."""
+    message, verdict = examined.message, examined.verdict
     return {
         "file": file,
         "error": message.error,
@@ -88,10 +92,26 @@ def row(file: str, message: Message, verdict: Verdict, route: Route | None) -> R
         "reasons": list(verdict.reasons),
         "may_reply": verdict.may_reply,
         "reply_refused_because": verdict.reply_refused_because,
+        "thread": _thread(examined.thread or examined.mention),
         "route": None
         if route is None
         else {"alias": route.alias, "tracker": route.tracker, "project": route.project},
     }
+
+
+def _thread(tied: Thread | Mention | None) -> Row | None:
+    """Return which case a mail is part of, or only claims to continue."""
+    match tied:
+        case None:
+            return None
+        case Mention(case_id=case_id, tie=tie):
+            return {"case": case_id, "by": tie.value, "participant": None, "member": None}
+        case Thread(case_id=case_id, tie=tie, participant=participant, member=member):
+            name = called(member) if member else None
+            who = participant.value
+            return {"case": case_id, "by": tie.value, "participant": who, "member": name}
+        case _:
+            assert_never(tied)
 
 
 def _value(code: Any) -> str | None:
@@ -132,10 +152,21 @@ def _rows(shown: Row, message: Message) -> list[tuple[str, str]]:
         ("protection", words.protection(message.protection)),
         ("not opened", shown["decryption"]["reason"] or ""),
         ("class", f"{shown['class']}   because: {', '.join(shown['reasons'])}"),
+        ("thread", _thread_said(shown["thread"])),
         ("automatic answer", answer),
         ("route", f"{route['alias']} → {route['tracker']} {route['project']}" if route else ""),
         *(("attachment", _attachment(one)) for one in shown["attachments"]),
     ]
+
+
+def _thread_said(thread: Row | None) -> str:
+    """Say in one line how a mail is tied to a case, and who of it wrote."""
+    if thread is None:
+        return ""
+    if thread["participant"] is None:
+        return f"claims to continue {thread['case']}, by {thread['by']}: a new case"
+    name = f" {single_line(thread['member'])}" if thread["member"] else ""
+    return f"{thread['case']}, by {thread['by']}   written by: {thread['participant']}{name}"
 
 
 def _if_other(outer: str, inner: str) -> str:

@@ -7,24 +7,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from secbridge.mail.addresses import mailboxes
 from secbridge.mail.parse import canonical_body_hash
 from secbridge.model.alias import Alias
 from secbridge.model.case import Case, KeyBinding, Verdict
 from secbridge.model.envelope import Target
 from secbridge.model.message import Message, SignatureVerdict
 from secbridge.ports import Cases, Opener
-from secbridge.rules import identity, replies
+from secbridge.rules import identity, replies, threads
 from secbridge.rules.structure import same_address
+from secbridge.rules.threads import Found, Mention, Thread
 from secbridge.rules.triage import Known, TriagePolicy, judge
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Examined:
-    """A mail, opened and judged; ``case`` is the one it belongs to already, or None."""
+    """A mail, opened and judged; ``case`` is the one it belongs to already, or None.
+
+    ``thread`` says how it joined that case and who wrote it; None for our own mail, and for a mail
+    that opens a case.  The latter may ``mention`` another, which it claims to continue.
+    """
 
     message: Message
     verdict: Verdict
     case: Case | None = None
+    thread: Thread | None = None
+    mention: Mention | None = None
 
     def __repr__(self) -> str:
         return f"Examined({self.message!r}, {self.verdict.mail_class})"
@@ -55,35 +63,46 @@ class Examiner:
     ) -> Examined:
         """Return the opened mail, its verdict and the case it continues."""
         message = await self._opener.open(raw)
-        known, case, binding = await self._recall(raw, message, alias, target)
+        recalled = await self._recall(raw, message, alias, target)
+        case, known = recalled.case, recalled.known
+        binding = await self._binding(message, case, alias) if not known.own else None
         message = with_known_signers(message, binding, asked=self._cases is not None)
         verdict = judge(
-            message,
-            reverse_path=reverse_path,
-            target=target,
-            known=known,
-            policy=self._policy,
+            message, reverse_path=reverse_path, target=target, known=known, policy=self._policy
         )
-        return Examined(message, verdict, case)
+        return Examined(message, verdict, case, known.thread, known.mention)
 
     async def _recall(
         self, raw: bytes, message: Message, alias: Alias, target: Target
-    ) -> tuple[Known, Case | None, KeyBinding | None]:
-        """Return what the store knows: is it our own mail, which thread, which key."""
+    ) -> _Recalled:
+        """Return what the store knows: is it our own mail, which thread, who in it."""
         if self._cases is None:
-            return Known(), None, None
+            return _Recalled(Known())
         if (own := await self._own_case(raw, message)) is not None:
-            return Known(own=True, case_id=own.id, thread_must_encrypt=own.must_encrypt), own, None
-        case = await self._thread(message, alias, target)
-        binding = case.key if case else None
-        if binding is None and message.author is not None:
-            binding = await self._cases.key_for(alias.address, message.author)
-        known = Known(
-            case_id=case.id if case else None,
-            thread_must_encrypt=case.must_encrypt if case else False,
-            awaits_answer=await self._awaits_answer(message, case),
+            known = Known(own=True, case_id=own.id, thread_must_encrypt=own.must_encrypt)
+            return _Recalled(known, own)
+        found = await self._found(self._cases, message, alias, target)
+        tied = threads.decide(
+            message, found, roster=alias.members, recipients=recipients_of(message)
         )
-        return known, case, binding
+        if not isinstance(tied, Thread):
+            return _Recalled(Known(mention=tied))
+        case = found.case(tied.case_id)
+        known = Known(
+            case_id=tied.case_id,
+            thread_must_encrypt=case.must_encrypt,
+            awaits_answer=await self._awaits_answer(message, case),
+            thread=tied,
+        )
+        return _Recalled(known, case)
+
+    async def _binding(
+        self, message: Message, case: Case | None, alias: Alias
+    ) -> KeyBinding | None:
+        """Return the certificate of the reporter: the case's, else that of the author's address."""
+        if self._cases is None or (case is not None and case.key is not None):
+            return case.key if case else None
+        return await self._cases.key_for(alias.address, message.author) if message.author else None
 
     async def _awaits_answer(self, message: Message, case: Case | None) -> bool:
         """Return whether this is mail of a reporter whose case was never acknowledged.
@@ -114,20 +133,52 @@ class Examiner:
             return None
         return await self._cases.get_case(sent.case_id)
 
-    async def _thread(self, message: Message, alias: Alias, target: Target) -> Case | None:
-        """Return the case that the address token or a Message-ID of ours names."""
-        if self._cases is None:
-            return None
-        if target.token is not None:
-            case = await self._cases.case_by_token(alias.address, target.token)
-            if case is not None:
+    async def _found(self, cases: Cases, message: Message, alias: Alias, target: Target) -> Found:
+        """Return the cases of an alias that a mail names.
+
+        A bounce names what it returns, too; only a mail of ours can be meant by that.  So does a
+        mail of ours to which somebody on the way added a footer, by its own Message-ID.
+        """
+        address, headers = alias.address, message.headers
+        named = (*headers.in_reply_to, *headers.references)
+        itself = (headers.message_id,) if headers.message_id is not None else ()
+        returned = message.report.original_message_ids if message.report is not None else ()
+        found = Found(
+            token=await cases.case_by_token(address, target.token) if target.token else None,
+            references=await cases.case_by_message_ids(address, (*named, *returned, *itself))
+            if named or returned or itself
+            else None,
+            came_in=await cases.case_by_incoming_ids(address, named) if named else None,
+        )
+        if found != Found():
+            return found
+        return Found(subject=await self._named_in_subject(cases, message, address))
+
+    async def _named_in_subject(self, cases: Cases, message: Message, alias: str) -> Case | None:
+        """Return the first case of an alias that a subject names, the opened one before the outer.
+
+        The number of another alias's case says nothing to those behind this one.
+        """
+        for case_id in threads.cases_in(message.subject, message.outer_subject):
+            case = await cases.get_case(case_id)
+            if case is not None and case.route.alias == alias:
                 return case
-        named = (*message.headers.in_reply_to, *message.headers.references)
-        if message.report is not None:
-            named += message.report.original_message_ids
-        if not named:
-            return None
-        return await self._cases.case_by_message_ids(alias.address, named)
+        return None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Recalled:
+    """What the store knows of a mail, and the case that it is part of."""
+
+    known: Known
+    case: Case | None = None
+
+
+def recipients_of(message: Message) -> tuple[str, ...]:
+    """Return the addresses in To and Cc of the outer header; those of Bcc are nobody's to know."""
+    fields = message.headers.fields
+    values = (*fields.get("to", ()), *fields.get("cc", ()))
+    return tuple(spec for value in values for spec in mailboxes(value)[0])
 
 
 def with_known_signers(message: Message, binding: KeyBinding | None, *, asked: bool) -> Message:

@@ -21,7 +21,7 @@ from time import perf_counter
 from secbridge import maillog
 from secbridge.errors import Deferral, OutcomeUnknown, PermanentFault, Refusal
 from secbridge.model.alias import Alias
-from secbridge.model.case import Case, IssueRef
+from secbridge.model.case import Case, IssueRef, MailClass
 from secbridge.model.delivery import Delivery
 from secbridge.model.envelope import Target
 from secbridge.model.issue import (
@@ -31,8 +31,7 @@ from secbridge.model.issue import (
     IssueState,
     Remark,
 )
-from secbridge.model.message import Message
-from secbridge.pipeline.examining import Examiner
+from secbridge.pipeline.examining import Examined, Examiner
 from secbridge.pipeline.guarding import Guarding
 from secbridge.ports import Clock, Deliveries, EffectKey, Leaving, Places, Shelter, Tracker
 from secbridge.rules import commands
@@ -201,32 +200,42 @@ class Returning:
 
     async def _report(self, journey: _Journey) -> IssueDraft:
         """Return the draft of a case, from its first mail or else from the text of the issue."""
-        first = next(iter(journey.mails.values()), None)
-        message = await self._message(first, journey.alias) if first else None
-        if first is None or message is None:
+        first = None if journey.case.adopted else next(iter(journey.mails.values()), None)
+        examined = await self._examined(first, journey.alias) if first else None
+        if first is None or examined is None:
             text = await journey.shelter.text(journey.old)
             return draft_copy(journey.case, text, mark=self._mark)
-        return draft_report(journey.case, first, message, mark=self._mark)
+        return draft_report(
+            journey.case, first, examined.message, mark=self._mark, mention=examined.mention
+        )
 
     async def _comment(self, journey: _Journey, remark: Remark) -> CommentDraft:
-        """Return the draft of a comment, from the mail that made it, else from its text."""
-        delivery = journey.mails.get(remark.marker)
-        message = await self._message(delivery, journey.alias) if delivery else None
-        if delivery is None or message is None:
-            return draft_remark(journey.case, remark)
-        return draft_comment(journey.case, delivery, message)
+        """Return the draft of a comment, from the mail that made it, else from its text.
 
-    async def _message(self, delivery: Delivery, alias: Alias) -> Message | None:
+        Of a bounce the text is all that is worth telling.
+        """
+        delivery = journey.mails.get(remark.marker)
+        if delivery is None or _is_bounce(delivery):
+            return draft_remark(journey.case, remark)
+        examined = await self._examined(delivery, journey.alias)
+        if examined is None:
+            return draft_remark(journey.case, remark)
+        return draft_comment(journey.case, delivery, examined.message, thread=examined.thread)
+
+    async def _examined(self, delivery: Delivery, alias: Alias) -> Examined | None:
         """Return a mail, opened again, or None when its raw bytes went after the retention time."""
         try:
             raw = await self._deliveries.content(delivery.id)
         except Refusal:
             return None
         target = Target(delivery.recipient, delivery.alias, delivery.token, delivery.outgoing)
-        examined = await self._examiner.examine(
+        return await self._examiner.examine(
             raw, alias=alias, reverse_path=delivery.reverse_path, target=target
         )
-        return examined.message
+
+
+def _is_bounce(delivery: Delivery) -> bool:
+    return delivery.verdict is not None and delivery.verdict.mail_class is MailClass.BOUNCE
 
 
 def _changes(case: Case, was: IssueState) -> IssueChange:

@@ -41,9 +41,11 @@ from secbridge.model.reply import OutgoingMail
 from secbridge.pipeline.examining import Examined, Examiner
 from secbridge.pipeline.filing import Filing
 from secbridge.pipeline.guarding import Guarding
+from secbridge.pipeline.joining import JOURNAL, Joining, filed_issue, incoming_of
 from secbridge.pipeline.replying import Answering, Letters, News, NoAnswer, Waits
-from secbridge.ports import Cases, Deliveries, EffectKey, Places
-from secbridge.rules.drafting import draft_comment
+from secbridge.ports import Cases, Deliveries, EffectKey, Events, Places
+from secbridge.rules import commands
+from secbridge.rules.language import language_of
 from secbridge.rules.routing import route
 
 
@@ -62,19 +64,26 @@ class Trip:
 
 
 class Steps:
-    """One coroutine for each room."""
+    """One coroutine for each room.
+
+    ``reopens``: a mail of its reporter opens a closed issue again.  ``mark`` is what a comment for
+    secbridge begins with.
+    """
 
     def __init__(
         self,
         *,
         deliveries: Deliveries,
         cases: Cases,
+        events: Events,
         examiner: Examiner,
         answering: Answering,
         aliases: Mapping[str, Alias],
         places: Places,
         guarding: Guarding,
         filing: Filing,
+        reopens: bool = True,
+        mark: str = commands.MARK,
     ) -> None:
         self._deliveries = deliveries
         self._cases = cases
@@ -84,6 +93,7 @@ class Steps:
         self._places = places
         self._guarding = guarding
         self._filing = filing
+        self._joining = Joining(cases, events, guarding, reopens=reopens, mark=mark)
         self._opening: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._replying: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -171,10 +181,10 @@ class Steps:
         match verdict.mail_class:
             case MailClass.SPAM:
                 await self._set_aside(trip, verdict.reasons[0])
-            case MailClass.OWN if case is not None:
+            case MailClass.OWN | MailClass.AUTO_REPLY if case is not None:
                 await self._note(trip, case)
-            case MailClass.FOLLOW_UP | MailClass.BOUNCE | MailClass.AUTO_REPLY if case is not None:
-                await self._comment(trip, case)
+            case MailClass.FOLLOW_UP | MailClass.BOUNCE if case is not None:
+                await self._join(trip, case, verdict.mail_class)
             case (
                 MailClass.REPORT
                 | MailClass.OTHER
@@ -195,7 +205,8 @@ class Steps:
 
     async def _open_issue_alone(self, trip: Trip) -> None:
         began = perf_counter()
-        delivery, message = trip.delivery, (await self._examined(trip)).message
+        delivery, examined = trip.delivery, await self._examined(trip)
+        message = examined.message
         if delivery.route is None:
             raise Deferral("no-route", "The delivery has no recorded route.", alarm=True)
         chosen = await self._present_route(trip, delivery.route)
@@ -204,11 +215,15 @@ class Steps:
             chosen,
             reporter=message.author,
             must_encrypt=message.was_encrypted,
+            language=language_of(message),
+            incoming=incoming_of(message, by_reporter=message.author is not None),
         )
         attempts = [at for at in (trip.earlier, case.attempted_at) if at is not None]
         # The latest: an unanswered request is waited for from when the last one began.
         key = EffectKey(case.marker, attempted_at=max(attempts, default=None))
-        issue = case.issue or await self._filing.file(case, key, delivery, message)
+        issue = case.issue or await self._filing.file(
+            case, key, delivery, message, mention=examined.mention
+        )
         delivery = await self._outcome(delivery, Filed(case.id, issue))
         maillog.filed(delivery.id, case.id, issue.tracker, issue.number, took_ms=_ms(began))
         trip.delivery = delivery
@@ -238,25 +253,24 @@ class Steps:
             return present
         return present if await self._places.reroute(case_id, present) else recorded
 
-    async def _comment(self, trip: Trip, case: Case) -> None:
-        """Add the mail to the issue of its case, once."""
+    async def _join(self, trip: Trip, case: Case, mail_class: MailClass) -> None:
+        """Tell the issue of its case what the mail says, once."""
         began = perf_counter()
-        delivery, message = trip.delivery, (await self._examined(trip)).message
-        if message.was_encrypted and not case.must_encrypt:
+        delivery, examined = trip.delivery, await self._examined(trip)
+        if examined.message.was_encrypted and not case.must_encrypt:
             await self._cases.require_encryption(case.id)
         case = await self._cases.get_case(case.id) or case  # its issue may have moved meanwhile
-        issue = _filed_issue(case)
-        tracker = await self._guarding.tracker(*case.place)
-        key = EffectKey(_marker(case, delivery.id), attempted_at=trip.earlier)
-        comment = await tracker.ensure_comment(issue, key, draft_comment(case, delivery, message))
-        delivery = await self._outcome(delivery, Commented(case.id, comment.id))
+        joining = self._joining
+        join = joining.bounce if mail_class is MailClass.BOUNCE else joining.follow_up
+        commented = await join(case, delivery, examined, earlier=trip.earlier)
+        delivery = await self._outcome(delivery, commented)
         maillog.commented(delivery.id, case.id, took_ms=_ms(began))
         trip.delivery = delivery
 
     async def _note(self, trip: Trip, case: Case) -> None:
-        """File our own mail silently: the journal of its case says that the copy came back."""
+        """Note silently, in the journal of its case, what a machine sent or what was our own."""
         began = perf_counter()
-        delivery = await self._deliveries.record(trip.delivery.id, Commented(case.id, "journal"))
+        delivery = await self._deliveries.record(trip.delivery.id, Commented(case.id, JOURNAL))
         maillog.commented(delivery.id, case.id, took_ms=_ms(began))
         trip.delivery = delivery
 
@@ -283,11 +297,14 @@ class Steps:
         case = await self._case_of(delivery)
         bound = await self._key_of(case)
         await self._show_links(case)
+        if examined.mention is not None and delivery.state is State.FILED:
+            await self._joining.show_mention(case, examined.mention)
         answer = await self._answering.answer(
             delivery=delivery,
             case=case,
             message=examined.message,
             alias=self._alias(case.route.alias),
+            participant=examined.thread.participant if examined.thread else None,
         )
         await self._tell(delivery, case, answer.news)
         match answer:
@@ -330,7 +347,7 @@ class Steps:
             return
         attempted_at = await self._cases.telling_since(case.id)
         await self._deliveries.record(delivery.id, Attempted("tell"))
-        issue = _filed_issue(case)
+        issue = filed_issue(case)
         tracker = await self._guarding.tracker(*case.place)
         key = EffectKey(_marker(case, news.effect), attempted_at=attempted_at)
         await tracker.ensure_comment(issue, key, news.draft)
@@ -405,13 +422,6 @@ def _known_to_have_happened() -> Iterator[None]:
         yield
     except StoreBusy as error:
         raise OutcomeUnknown(error.code, error.sentence, alarm=error.alarm) from error
-
-
-def _filed_issue(case: Case) -> IssueRef:
-    """Return the issue of a case, or wait: its first mail may still be on its way there."""
-    if case.issue is None:
-        raise Deferral("case-not-filed", "The case has no issue yet.")
-    return case.issue
 
 
 def _marker(case: Case, effect: str) -> str:

@@ -13,12 +13,20 @@ from dataclasses import dataclass
 from secbridge.model.case import MailClass, Verdict
 from secbridge.model.envelope import Target
 from secbridge.model.message import Message, Protection
-from secbridge.rules import loops
+from secbridge.rules import authentication, loops
+from secbridge.rules.threads import Mention, Thread
 
 RULES: dict[str, str] = {
     "own.message-id+hmac+body": "Message-ID, HMAC header and body are those of a mail of ours.",
     "thread.token": "It was sent to the address of a case.",
     "thread.references": "It answers a mail that we sent, by Message-ID.",
+    "thread.came-in": "It answers a mail that came in with the case, and its sender may.",
+    "thread.disagree": "It also names another case than the one that it joined.",
+    "thread.signer": "It is signed with the key that is bound to the case.",
+    "thread.member": "One of the team wrote it, by address and signature of the roster.",
+    "thread.participant-new": "Its sender is new in this thread.",
+    "thread.member-unproven": "It bears the address of one of the team, and no such signature.",
+    "thread.claims-case": "It names a case, and nothing shows that its sender may continue it.",
     "bounce.delivery-status": "It is a delivery status notification that could be read (RFC 3464).",
     "bounce.null-reverse-path": "It has the null reverse-path, or a mail system's own address.",
     "bounce.multipart-report": "It is a multipart/report (RFC 6522).",
@@ -49,10 +57,15 @@ DEFAULT_SPAM_HEADERS = ("X-Spam-Flag: YES", "X-Spam: Yes", "X-Spam-Status: Yes")
 
 @dataclass(frozen=True, slots=True)
 class TriagePolicy:
-    """What the operator decides: our aliases (lower-case); spam marks as ``Name: beginning``."""
+    """What the operator decides: our aliases (lower-case); spam marks as ``Name: beginning``.
+
+    ``authserv_id``: the name under which the relay writes Authentication-Results, or "" for none.
+    """
 
     aliases: frozenset[str] = frozenset()
     spam_headers: tuple[str, ...] = DEFAULT_SPAM_HEADERS
+    authserv_id: str = ""
+    answer_unauthenticated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +75,15 @@ class Known:
     ``own``: Message-ID, HMAC header and body hash all agree with a mail that we sent.  ``case_id``:
     the case whose address token it was sent to, or whose mails of ours it answers or reports on.
     ``awaits_answer``: that case was never acknowledged, and this mail is its reporter's.
+    ``thread`` says how it joined that case, ``mention`` which case it only claims to continue.
     """
 
     own: bool = False
     case_id: str | None = None
     thread_must_encrypt: bool = False
     awaits_answer: bool = False
+    thread: Thread | None = None
+    mention: Mention | None = None
 
 
 def judge(
@@ -76,7 +92,13 @@ def judge(
     """Return the class of a mail, the rules that spoke, and whether a machine may answer it."""
     mail_class, reasons = _classify(message, reverse_path, target, known, policy)
     question = loops.Question(
-        message, reverse_path, mail_class, policy.aliases, awaited=known.awaits_answer
+        message,
+        reverse_path,
+        mail_class,
+        policy.aliases,
+        awaited=known.awaits_answer,
+        unauthenticated=not policy.answer_unauthenticated
+        and authentication.is_unproven(message, policy.authserv_id),
     )
     refusal = loops.reply_refusal(question)
     return Verdict(mail_class, reasons, refusal is None, refusal)
@@ -105,14 +127,16 @@ def _classify(
         return MailClass.BOUNCE, (*bounce, *thread, *overruled)
     if (automatic := _auto_reply(message)) and (thread or not message.was_encrypted):
         return MailClass.AUTO_REPLY, (*automatic, *thread, *overruled)
-    mail_class, reasons = _written_by_a_person(message, thread)
-    return mail_class, (*reasons, *overruled)
+    mail_class, reasons = _written_by_a_person(message, thread, known)
+    claims = ("thread.claims-case",) if known.mention is not None else ()
+    return mail_class, (*reasons, *claims, *overruled)
 
 
-def _written_by_a_person(message: Message, thread: tuple[str, ...]) -> _Found:
+def _written_by_a_person(message: Message, thread: tuple[str, ...], known: Known) -> _Found:
     encryption = _encryption(message)
     if thread:
-        return MailClass.FOLLOW_UP, (*thread, *encryption)
+        sender = known.thread.sender if known.thread is not None else ()
+        return MailClass.FOLLOW_UP, (*thread, *sender, *encryption)
     if message.protection is Protection.UNDECRYPTABLE:
         return MailClass.UNDECRYPTABLE, encryption
     if message.error is not None:
@@ -126,6 +150,8 @@ def _written_by_a_person(message: Message, thread: tuple[str, ...]) -> _Found:
 def _thread(target: Target, known: Known) -> tuple[str, ...]:
     if known.case_id is None:
         return ()
+    if known.thread is not None:
+        return known.thread.ties
     return ("thread.token",) if target.token is not None else ("thread.references",)
 
 
@@ -257,7 +283,7 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
         "report.code",
         re.compile(
             r"^(?:```|~~~|@@ -\d|diff --git |--- a/|Traceback \(most|#include\s*<|#!/"
-            r"|(?:GET|POST|PUT|DELETE|PATCH) /\S* HTTP/|\s*#\d+ +0x[0-9a-f])"
+            r"|(?:GET|POST|PUT|DELETE|PATCH) /\S* HTTP/|[ \t]{0,40}#\d+ +0x[0-9a-f])"
             r"|AddressSanitizer|segmentation fault|core dumped|stack trace|\bcurl -|<script\b",
             re.IGNORECASE | re.MULTILINE,
         ),

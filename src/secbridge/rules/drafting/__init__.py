@@ -8,8 +8,16 @@ from secbridge.rules.drafting.report import (
     draft_comment,
     draft_copy,
     draft_farewell,
+    draft_mentioned,
     draft_remark,
     draft_report,
 )
 
-__all__ = ["draft_comment", "draft_copy", "draft_farewell", "draft_remark", "draft_report"]
+__all__ = [
+    "draft_comment",
+    "draft_copy",
+    "draft_farewell",
+    "draft_mentioned",
+    "draft_remark",
+    "draft_report",
+]

@@ -27,8 +27,14 @@ from secbridge.model.issue import (
 )
 from secbridge.model.message import Attachment, Message, Protection
 from secbridge.rules import addresses, commands
+from secbridge.rules.commands import CommandName
 from secbridge.rules.drafting import words
-from secbridge.rules.drafting.untrusted import single_line, split_trailing_quote
+from secbridge.rules.drafting.untrusted import (
+    single_line,
+    split_forwarded_header,
+    split_trailing_quote,
+)
+from secbridge.rules.threads import Mention, Participant, Thread
 
 INLINE_LIMIT = 20_000
 """Characters of one text attachment that are shown in the issue itself."""
@@ -38,6 +44,17 @@ INLINE_TOTAL = 100_000
 
 LISTED = 20
 """Attachments that are described one by one; the others are counted."""
+
+COMMON = (
+    CommandName.REPLY,
+    CommandName.TAKE,
+    CommandName.ACCEPT,
+    CommandName.NEED_INFO,
+    CommandName.REJECT,
+    CommandName.PREVIEW,
+    CommandName.HELP,
+)
+"""Commands that an issue shows; ``help`` tells all of them."""
 
 SIGNATURES_LISTED = 10
 AUTHORS_LISTED = 10
@@ -55,11 +72,12 @@ def draft_report(
     *,
     notes: Sequence[str] = (),
     mark: str = commands.MARK,
+    mention: Mention | None = None,
 ) -> IssueDraft:
     """Return the issue of a case: neutral title, header without the mail, report with all of it.
 
     ``notes`` are sentences of our own that stand above the report; ``mark`` is what a comment for
-    secbridge begins with.
+    secbridge begins with.  ``mention`` is the earlier case that the mail says it continues.
     """
     raw = _raw_command(delivery)
     return IssueDraft(
@@ -68,6 +86,7 @@ def draft_report(
         header=(_header(case, delivery),),
         report=(
             *(Paragraph(note) for note in notes),
+            *((Paragraph(words.mention(mention)),) if mention else ()),
             *_judgement(delivery, message),
             *_answered_by_machine(delivery, message),
             *_how_to_answer(case, mark),
@@ -83,8 +102,18 @@ def draft_report(
     )
 
 
-def draft_comment(case: Case, delivery: Delivery, message: Message) -> CommentDraft:
-    """Return the comment for a mail that joins a case; it is for the team alone."""
+def draft_comment(
+    case: Case,
+    delivery: Delivery,
+    message: Message,
+    *,
+    thread: Thread | None = None,
+    notes: Sequence[str] = (),
+) -> CommentDraft:
+    """Return the comment for a mail that joins a case; it is for the team alone.
+
+    ``thread`` says who wrote it, where that is known; ``notes`` are sentences of our own.
+    """
     raw, prefix = _raw_command(delivery), name_of(case.id, delivery.id)
     facts = (("Delivery", delivery.id), ("Received", _utc(delivery.received_at)))
     clear = case.must_encrypt and not message.was_encrypted
@@ -92,16 +121,39 @@ def draft_comment(case: Case, delivery: Delivery, message: Message) -> CommentDr
     return CommentDraft(
         case_id=case.id,
         blocks=(
-            Facts(facts),
+            Facts((*_written_by(thread, message), *facts)),
+            *(Paragraph(note) for note in notes),
             *((warning,) if clear else ()),
-            *_judgement(delivery, message),
-            *_content(prefix, message, raw),
+            *_judgement(delivery, message, author=_author_label(thread)),
+            *_content(prefix, message, raw, joined=True),
         ),
         attachments=files_of(prefix, message),
         raw_command=raw,
         files_command=_files_command(delivery),
         name=prefix,
     )
+
+
+def draft_mentioned(case: Case, mention: Mention, later: Case) -> CommentDraft:
+    """Return what the issue of a case is told of a later one that claims to continue it."""
+    told = f"Case {later.id} was opened by a mail that claims to continue this one"
+    return CommentDraft(case.id, (Paragraph(f"{told}, {words.named_by(mention.tie)}."),))
+
+
+def _written_by(thread: Thread | None, message: Message) -> tuple[tuple[str, str], ...]:
+    """Return who wrote a mail of a thread, in the first words that its comment says."""
+    if thread is None:
+        return ()
+    if thread.participant is Participant.MEMBER and thread.directly:
+        return (("Answered by", words.author_of(thread, message)),)
+    return (("Written by", words.author_of(thread, message)),)
+
+
+def _author_label(thread: Thread | None) -> str:
+    """Return what the author's address is called: only the reporter's own is the reporter's."""
+    if thread is None or thread.participant is Participant.REPORTER:
+        return "Reporter"
+    return "Sender"
 
 
 # ── What is told again in another tracker ────────────────────────────────────────────────────────
@@ -173,8 +225,10 @@ def _header(case: Case, delivery: Delivery) -> Facts:
 # ── What to think of the mail ────────────────────────────────────────────────────────────────────
 
 
-def _judgement(delivery: Delivery, message: Message) -> tuple[Block, ...]:
-    """Return class, reasons, protection and signatures, and who wrote."""
+def _judgement(
+    delivery: Delivery, message: Message, *, author: str = "Reporter"
+) -> tuple[Block, ...]:
+    """Return class, reasons, protection and signatures, and who wrote, called ``author``."""
     rows: list[tuple[str, str]] = []
     if message.report is not None:
         rows.append(("Delivery report", words.delivery_report(message.report)))
@@ -190,18 +244,18 @@ def _judgement(delivery: Delivery, message: Message) -> tuple[Block, ...]:
     if message.error or message.notes:
         codes = (*((message.error,) if message.error else ()), *message.notes)
         rows.append(("Oddities", ", ".join(codes)))
-    return (Facts(tuple(rows)), *_reporter(message))
+    return (Facts(tuple(rows)), *_author(message, author))
 
 
-def _reporter(message: Message) -> tuple[Block, ...]:
+def _author(message: Message, label: str) -> tuple[Block, ...]:
     """Return who wrote, or that nobody says so; the address is a stranger's word."""
     if message.author is not None:
-        return (Untrusted(single_line(message.author), label="Reporter"),)
+        return (Untrusted(single_line(message.author), label=label),)
     if not message.authors:
-        return (Facts((("Reporter", "anonymous, the mail names no sender"),)),)
+        return (Facts(((label, "anonymous, the mail names no sender"),)),)
     shown = "\n".join(single_line(author) for author in message.authors[:AUTHORS_LISTED])
     return (
-        Facts((("Reporter", "unknown, the mail names several senders"),)),
+        Facts(((label, "unknown, the mail names several senders"),)),
         Untrusted(shown, label="Senders that it names"),
     )
 
@@ -224,7 +278,7 @@ def _answered_by_machine(delivery: Delivery, message: Message) -> tuple[Block, .
 
 
 def _how_to_answer(case: Case, mark: str) -> tuple[Block, ...]:
-    """Return what can be done from here, by command: this is the one place that lists it."""
+    """Return what can be done from here: the commands that most reports need, and ``help``."""
     blocks: list[Block] = [Heading("How to answer")]
     if case.must_encrypt:
         blocks.append(
@@ -244,19 +298,22 @@ def _how_to_answer(case: Case, mark: str) -> tuple[Block, ...]:
 
 
 def _commands(mark: str) -> Iterator[tuple[str, str]]:
-    for usage in commands.USAGES.values():
+    for name in COMMON:
+        usage = commands.USAGES[name]
         yield f"{mark} {usage.form}", usage.effect
 
 
 # ── What the mail says ───────────────────────────────────────────────────────────────────────────
 
 
-def _content(prefix: str, message: Message, raw: str) -> tuple[Block, ...]:
+def _content(prefix: str, message: Message, raw: str, *, joined: bool = False) -> tuple[Block, ...]:
+    """Return all that a mail says; ``joined``: it is part of a thread, which it may quote whole."""
+    silent = message.protection is not Protection.UNDECRYPTABLE
     return (
         Heading("Mail"),
         *_cannot_open(message, raw),
         *_subjects(message),
-        *_text(message.text, silent=message.protection is not Protection.UNDECRYPTABLE),
+        *_text(message.text, silent=silent, joined=joined),
         *_outside(message),
         *_attachments(prefix, message, raw),
     )
@@ -285,11 +342,18 @@ def _subjects(message: Message) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _text(text: str, *, silent: bool) -> tuple[Block, ...]:
-    """Return the words of the mail; a trailing quote is folded away, never cut."""
+def _text(text: str, *, silent: bool, joined: bool) -> tuple[Block, ...]:
+    """Return the words of the mail; a trailing quote is folded away, never cut.
+
+    What stands below the header of another mail is a quote in a thread alone: in a first mail it
+    may be the report, forwarded.
+    """
     if not text.strip():
         return (Paragraph("The mail has no text."),) if silent else ()
-    own, quote = split_trailing_quote(text.replace("\r\n", "\n"))
+    text = text.replace("\r\n", "\n")
+    own, quote = split_trailing_quote(text)
+    if joined and not quote:
+        own, quote = split_forwarded_header(text)
     shown = Untrusted(own.strip("\n"), label="Text")
     if not quote:
         return (shown,)

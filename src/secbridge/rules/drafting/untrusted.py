@@ -28,6 +28,24 @@ _LINE_ENDS = re.compile("\r\n|\r")
 _MANY = 4
 """So many of one unseen character in a row are counted."""
 
+_FORWARDED = (
+    re.compile(r"\*?(?:from|von|de|da|van|från|fra|od)\s?:\*?\s.*\S", re.IGNORECASE),
+    re.compile(
+        r"\*?(?:sent|date|gesendet|datum|envoyé|enviado|fecha|inviato|data|verzonden|skickat|sendt"
+        r"|wysłano)\s?:\*?\s.*\d",
+        re.IGNORECASE,
+    ),
+    re.compile(r"\*?(?:to|an|à|para|a|aan|till|til|do)\s?:\*?\s.*\S", re.IGNORECASE),
+    re.compile(
+        r"\*?(?:subject|betreff|objet|asunto|assunto|oggetto|onderwerp|ämne|emne|temat)\s?:",
+        re.IGNORECASE,
+    ),
+)
+"""The header that Outlook puts above a quote, line by line; the quote itself is not marked."""
+
+_RULE = re.compile(r"_{10,}|-{3,}[^-]{1,60}-{3,}")
+"""What it may put above that header."""
+
 _ATTRIBUTION_LINES = 2
 """How many lines "On … wrote:" may take above a quote."""
 
@@ -69,6 +87,36 @@ def split_trailing_quote(text: str) -> tuple[str, str]:
     if not any(line.strip() for line in lines[:start]):
         return text, ""
     return "\n".join(lines[:start]), "\n".join(lines[start:])
+
+
+def split_forwarded_header(text: str) -> tuple[str, str]:
+    """Return (own words, quote) where the header of another mail stands above the quote.
+
+    So Outlook quotes: From, Sent, To, perhaps Cc, and Subject, one below the other.  The quote is
+    empty when there is no such header, or when nothing stands above it.
+    """
+    lines = text.split("\n")
+    found = (
+        at
+        for at, line in enumerate(lines)
+        if _FORWARDED[0].match(line) and _is_forwarded_header(lines[at : at + 5])
+    )
+    start = next(found, 0)
+    above = start
+    while above > 0 and not lines[above - 1].strip():
+        above -= 1
+    if above > 0 and _RULE.fullmatch(lines[above - 1].strip()[:100]):
+        start = above - 1
+    if not any(line.strip() for line in lines[:start]):
+        return text, ""
+    return "\n".join(lines[:start]), "\n".join(lines[start:])
+
+
+def _is_forwarded_header(lines: list[str]) -> bool:
+    """Whether these lines, five at most, begin with From, Sent, To and Subject, maybe with Cc."""
+    if not all(form.match(line) for form, line in zip(_FORWARDED[:3], lines, strict=False)):
+        return False
+    return any(_FORWARDED[3].match(line) for line in lines[3:])
 
 
 def _with_attribution(lines: list[str], start: int) -> int:

@@ -10,6 +10,7 @@ from secbridge.model.message import (
     CertificateSource,
     Coverage,
     DeliveryReport,
+    Message,
     OpenFailure,
     Protection,
     Signature,
@@ -17,8 +18,10 @@ from secbridge.model.message import (
 )
 from secbridge.model.reply import ReplyKind
 from secbridge.rules import clinic
+from secbridge.rules.budgets import OVER_BUDGET
 from secbridge.rules.loops import REFUSALS
 from secbridge.rules.replies import KEY_CHANGED, KEY_UNUSABLE, NO_KEY
+from secbridge.rules.threads import Mention, Participant, Thread, Tie, called
 from secbridge.rules.triage import RULES
 
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
@@ -134,6 +137,64 @@ def fingerprint(value: str) -> str:
     return value.upper() if _HEX.fullmatch(value) else "names no key"
 
 
+# ── Threads ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def author_of(thread: Thread, message: Message) -> str:
+    """Say who wrote a mail of a case, and how far that is proven."""
+    if thread.pretended is not None:
+        name = called(thread.pretended)
+        if message.protection is Protection.UNDECRYPTABLE:
+            doubt = f"claims to be by {name}, and we cannot open it"
+        else:
+            doubt = f"claims to be by {name}, and is not signed with {name}'s key"
+        return f"{_participant(thread)}: it {doubt}"
+    if thread.member is not None:
+        how = "directly by mail" if thread.directly else "a member of the team"
+        return f"{called(thread.member)}, {how}"
+    return _participant(thread)
+
+
+def mention(value: Mention) -> str:
+    """Say of a new case which earlier one its mail says that it continues."""
+    return f"This mail claims to continue {value.case_id}, {named_by(value.tie)}."
+
+
+def named_by(tie: Tie) -> str:
+    """Say by what a mail names a case that it only claims to continue."""
+    match tie:
+        case Tie.SUBJECT:
+            return "by its subject alone"
+        case Tie.CAME_IN:
+            return "by the Message-ID of a mail in it, which others may know, too"
+        case Tie.TOKEN | Tie.REFERENCES:
+            return "by what we sent ourselves"
+        case _:
+            assert_never(tie)
+
+
+WAS_REOPENED = "This issue was closed. The reporter writes again, so it is reopened."
+STAYS_CLOSED = "This issue is closed, and stays so: this mail does not reopen it."
+CANNOT_REOPEN = (
+    "The reporter wrote to this closed issue, and the tracker does not let us reopen it. "
+    "Please do it by hand, if it is to go on."
+)
+
+
+def _participant(thread: Thread) -> str:
+    match thread.participant:
+        case Participant.REPORTER:
+            return "the reporter, by the address"
+        case Participant.SIGNER:
+            return "the reporter, by the signature; the address is another one"
+        case Participant.MEMBER:
+            return "a member of the team"
+        case Participant.NEW:
+            return "new participant, with neither the reporter's address nor the reporter's key"
+        case _:
+            assert_never(thread.participant)
+
+
 # ── Keys and answers ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -213,11 +274,11 @@ def unblocks(why: str, case_id: str) -> str:
 
 def refusal(code: str | None) -> str:
     """Say why nobody was answered by machine."""
-    return REFUSALS.get(code or "", f"The reason is {code}.")
+    return (REFUSALS | OVER_BUDGET).get(code or "", f"The reason is {code}.")
 
 
-def notice(kind: ReplyKind) -> str:
-    """Say what a mail of ours tells the reporter."""
+def notice(kind: ReplyKind) -> str:  # noqa: C901 - one flat case for each kind
+    """Say what a mail of ours tells, to the reporter or, of a claim, to the team."""
     match kind:
         case ReplyKind.ACKNOWLEDGEMENT:
             return "the acknowledgement"
@@ -227,6 +288,28 @@ def notice(kind: ReplyKind) -> str:
             return "a fixed notice in clear: please use this key of ours"
         case ReplyKind.NOTICE_KEY_UNUSABLE:
             return "a fixed notice in clear: what is wrong with the key, and what to do"
+        case ReplyKind.NOTICE_PLEASE_ENCRYPT:
+            return "a fixed notice in clear: please encrypt in this thread"
+        case ReplyKind.INTAKE_PAUSED:
+            return "the acknowledgement, which says that the intake is paused"
+        case ReplyKind.REPLY:
+            return "a reply of the team"
+        case ReplyKind.HOLDING:
+            return "word that it is accepted and worked on"
+        case ReplyKind.REJECTION:
+            return "the rejection, with its reason"
+        case ReplyKind.NEED_INFO:
+            return "a question of the team"
+        case ReplyKind.FIXED:
+            return "word that it is fixed"
+        case ReplyKind.DISCLOSED:
+            return "word that it is published"
+        case ReplyKind.DUPLICATE:
+            return "word that it was reported before"
+        case ReplyKind.NORMAL_BUG:
+            return "word that it is treated as an ordinary bug"
+        case ReplyKind.CLAIM:
+            return "a notice to the team: who handles the case"
         case _:
             assert_never(kind)
 
