@@ -15,12 +15,11 @@ from tests.support.messages import (
     a_case,
     a_delivery,
     a_message,
-    an_alias,
     encrypted,
     undecryptable,
 )
 
-from secbridge.errors import ConfigError, Deferral
+from secbridge.errors import Deferral
 from secbridge.mail.parse import canonical_body_hash
 from secbridge.model.case import IssueRef, KeyBinding, MailClass, Verdict
 from secbridge.model.delivery import Answered, Attempted, Filed, Judged, Opened, Routed
@@ -34,12 +33,10 @@ from secbridge.model.message import (
     SignatureVerdict,
 )
 from secbridge.model.reply import OutgoingMail, ReplyKind
-from secbridge.outbound import TemplateWording
-from secbridge.outbound.wording import TEMPLATES
 from secbridge.pipeline.keyfinding import find_key
 from secbridge.pipeline.replying import NoAnswer
 from secbridge.rules import identity
-from secbridge.rules.replies import KEY_PROBLEMS, KeyChanged, KeyFound, KeyProblem, NoKey
+from secbridge.rules.replies import KeyChanged, KeyFound, KeyProblem, NoKey
 
 CANARY = "xylophone-canary"
 
@@ -451,70 +448,3 @@ async def test_a_bound_key_is_never_replaced_by_what_else_is_offered(house: Hous
     assert found == KeyChanged(house.keys.reporter_fpr, offered, CertificateSource.INSIDE)
     found = await find_key(encrypted(), REPORTER, later, house.store, house.openpgp)
     assert found == KeyFound(house.keys.reporter_fpr, CertificateSource.INSIDE, binding)
-
-
-# ── Words ────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("code", KEY_PROBLEMS)
-def test_every_problem_of_a_key_has_words_and_a_mend(code: str) -> None:
-    """And they fit into a mail without being broken."""
-    alias = an_alias()
-    text = TemplateWording([alias]).write(
-        ReplyKind.NOTICE_KEY_UNUSABLE, alias=alias, case_id="SB-1", encrypted=False, code=code
-    )
-    assert f"({code})" in text.body
-    assert max(map(len, text.body.splitlines())) <= 76
-
-
-@pytest.mark.parametrize(("kind", "is_encrypted"), list(TEMPLATES))
-def test_every_text_says_case_and_fingerprint(kind: ReplyKind, is_encrypted: bool) -> None:
-    """So a reporter can name the case, and compare the key."""
-    alias = an_alias()
-    code = "expired" if kind is ReplyKind.NOTICE_KEY_UNUSABLE else None
-    text = TemplateWording([alias]).write(
-        kind, alias=alias, case_id="SB-2026-0001", encrypted=is_encrypted, code=code
-    )
-    assert "SB-2026-0001" in text.body
-    assert "AAAA AAAA AAAA AAAA AAAA  AAAA AAAA AAAA AAAA AAAA" in text.body
-    assert "SB-2026-0001" in text.subject
-
-
-def test_an_operators_own_text_takes_the_place_of_ours(tmp_path: Path) -> None:
-    """A file of the same name in the alias's folder; the others stay."""
-    (tmp_path / "acknowledgement-clear.j2").write_text(
-        "Subject: Bonjour {{ case_id }}\n\nMerci, {{ team }}.\n", encoding="utf-8"
-    )
-    alias = an_alias(templates=str(tmp_path))
-    wording = TemplateWording([alias])
-    text = wording.write(ReplyKind.ACKNOWLEDGEMENT, alias=alias, case_id="SB-1", encrypted=False)
-    assert (text.subject, text.body) == ("Bonjour SB-1", "Merci, Example Security.\n")
-    other = wording.write(ReplyKind.ACKNOWLEDGEMENT, alias=alias, case_id="SB-1", encrypted=True)
-    assert "Your encrypted message has arrived" in other.body
-
-
-@pytest.mark.parametrize(
-    ("template", "problem"),
-    [
-        ("Subject: x\n\n{{ report }}", "'report' is undefined"),
-        ("Subject: x\n\n{% if %}", "Expected an expression"),
-        ("No subject at all", "must begin with"),
-        ("Subject: \n\nx", "must begin with"),
-        ("Subject: x\n\n{{ ''.__class__.__mro__ }}", "unsafe"),
-    ],
-)
-def test_a_text_that_cannot_be_used_is_told_at_start(
-    tmp_path: Path, template: str, problem: str
-) -> None:
-    """With the file and the reason, and not when the first reporter should have an answer."""
-    (tmp_path / "notice-send-key.j2").write_text(template, encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:
-        TemplateWording([an_alias(templates=str(tmp_path))])
-    assert "notice-send-key.j2" in str(caught.value)
-    assert problem in str(caught.value)
-
-
-def test_a_folder_of_texts_that_is_not_there_is_told_at_start(tmp_path: Path) -> None:
-    """Else the operator's own words would silently stay at home."""
-    with pytest.raises(ConfigError, match="is no folder"):
-        TemplateWording([an_alias(templates=str(tmp_path / "missing"))])

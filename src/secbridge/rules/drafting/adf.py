@@ -100,7 +100,10 @@ def received(value: object) -> str:
 
 
 def words(value: object) -> str:
-    """Return what people wrote, in lines: a mention as ``@name``, a card as its address."""
+    """Return what people wrote, in lines: a mention as ``@name``, a card as its address.
+
+    The blanks in a name do not break, so that it is seen where a name ends.
+    """
     return "".join(_said(value, 0)).strip("\n")
 
 
@@ -263,7 +266,9 @@ def _said(node: object, depth: int) -> list[str]:
             return [str(node.get("text", ""))]
         case "hardBreak":
             return ["\n"]
-        case "mention" | "emoji" | "status" | "date" | "inlineCard" | "blockCard":
+        case "mention":
+            return ["\N{NO-BREAK SPACE}".join(_named(node).split())]
+        case "emoji" | "status" | "date" | "inlineCard" | "blockCard":
             return [_named(node)]
         case _:
             content = node.get("content")
