@@ -56,7 +56,7 @@ class House:
     _mails: list[str] = field(default_factory=list)
 
     async def open_case(
-        self, *, must_encrypt: bool, reporter: str = "reporter@example.net"
+        self, *, must_encrypt: bool, reporter: str = "reporter@example.net", language: str = ""
     ) -> Case:
         """Take a mail and open its case, as the pipeline would have."""
         number = len(self._mails)
@@ -66,7 +66,11 @@ class House:
         target = Target(self.alias.address, self.alias.address)
         (delivery,) = await self.store.accept(envelope, content, [target])
         return await self.store.open_case(
-            delivery, a_case().route, reporter=reporter, must_encrypt=must_encrypt
+            delivery,
+            a_case().route,
+            reporter=reporter,
+            must_encrypt=must_encrypt,
+            language=language,
         )
 
     async def answer(
@@ -116,7 +120,9 @@ async def a_house(
             store=store,
             clock=clock,
             wording=wording,
-            answering=Answering(openpgp, store, wording, secret=SECRET, clock=clock, **given),
+            answering=Answering(
+                openpgp, store, wording, outbox=store, secret=SECRET, clock=clock, **given
+            ),
             guard=MailGuard(openpgp, wording, [alias], secret=SECRET, cases=store),
         )
     finally:

@@ -16,6 +16,7 @@ from tests.support.keys import Keys
 
 from secbridge.mail import compose
 from secbridge.mail.compose import Letterhead, encrypted_mail, payload, signed_mail, thread_of
+from secbridge.model.reply import Submitted
 
 TEXT = "Hello,\n\nFrom here on, lines end with blanks  \nand a dot:\n.\nGrüße, 漢字\n"
 ARMOR = b"-----BEGIN PGP MESSAGE-----\n\n" + b"QUJD" * 16 + b"\n-----END PGP MESSAGE-----\n"
@@ -113,7 +114,7 @@ def test_a_certificate_too_large_for_a_header_is_only_attached() -> None:
 
 def test_a_mail_that_a_person_sent_is_not_called_automatic() -> None:
     """Auto-Submitted and the request for silence stand on automatic mail only."""
-    content = encrypted_mail(a_head(automatic=False), ARMOR)
+    content = encrypted_mail(a_head(submitted=Submitted.BY_PERSON), ARMOR)
     assert b"Auto-Submitted" not in content
     assert b"X-Auto-Response-Suppress" not in content
 
@@ -318,3 +319,11 @@ def test_our_names_for_the_boundary_cannot_stand_in_a_body() -> None:
     """Quoted-printable never has "=_", and armor has no underscore."""
     text = "--=_sb_0123456789abcdef01234567--\n"
     assert "=_sb_" not in compose.quoted_printable(text)
+
+
+def test_a_mail_to_one_member_is_generated_and_has_no_copy() -> None:
+    """RFC 3834: auto-generated answers nothing, and asks for no answer."""
+    head = a_head(submitted=Submitted.GENERATED, cc="", in_reply_to=None, references=())
+    mail = parsed(encrypted_mail(head, ARMOR))
+    fields = ("Auto-Submitted", "X-Auto-Response-Suppress", "Cc", "In-Reply-To", "References")
+    assert ["auto-generated", "All", None, None, None] == [mail[name] for name in fields]

@@ -18,6 +18,7 @@ from email.header import Header
 from email.utils import format_datetime
 from functools import lru_cache
 
+from secbridge.model.reply import Submitted
 from secbridge.rules.identity import ORIGIN_HEADER
 from secbridge.rules.loops import is_plain_address
 
@@ -40,7 +41,7 @@ class Letterhead:
 
     ``subject`` is the real one: of an encrypted mail it stands inside only.  ``certificate`` is our
     own, binary and minimal; it is announced in the Autocrypt header and attached.  ``cc`` is
-    "" for nobody.
+    "" for nobody.  ``submitted``: what a person wrote says nothing of it (RFC 3834 section 5.1).
     """
 
     author_name: str
@@ -54,7 +55,7 @@ class Letterhead:
     origin: str
     in_reply_to: str | None = None
     references: tuple[str, ...] = ()
-    automatic: bool = True
+    submitted: Submitted = Submitted.REPLIED
     certificate: bytes = b""
     fingerprint: str = ""
 
@@ -174,7 +175,7 @@ def _fields(head: Letterhead, subject: str) -> list[str]:
         "Message-ID": _own_message_id(head.message_id),
         "In-Reply-To": head.in_reply_to if is_message_id(head.in_reply_to or "") else None,
         "References": " ".join(found for found in head.references if is_message_id(found)),
-        "Auto-Submitted": "auto-replied" if head.automatic else None,
+        "Auto-Submitted": head.submitted.value if _is_automatic(head) else None,
     }
     return [_folded(name, value) for name, value in values.items() if value]
 
@@ -190,7 +191,11 @@ def _unprotected_fields(head: Letterhead) -> list[str]:
         *_autocrypt(head),
         "MIME-Version: 1.0",
     ]
-    return fields if head.automatic else fields[1:]
+    return fields if _is_automatic(head) else fields[1:]
+
+
+def _is_automatic(head: Letterhead) -> bool:
+    return head.submitted is not Submitted.BY_PERSON
 
 
 def _autocrypt(head: Letterhead) -> list[str]:

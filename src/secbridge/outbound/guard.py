@@ -5,8 +5,11 @@ names and texts, the case id, the certificate, the HMACs, and the few facts of i
 checked one by one (recipient, date, message ids, armor).  If the two differ in one octet it stays.
 Of an encrypted mail the packets are read too: to exactly the intended certificates, to no password,
 to nobody hidden.  Whom a mail may be encrypted to is what the store has bound to its case, and not
-what the mail's own row says; so a key that was merely proposed never gets one.  No word of a report
-is at hand here, so none can slip through.
+what the mail's own row says; so a key that was merely proposed never gets one.
+
+No word of a report is at hand here, so none can slip through.  A letter of the team is the one mail
+whose text is not ours: in clear it leaves only where nothing was ever encrypted, its text and its
+subject are read out of it, judged again (``rules.letters``), and the mail is built again from them.
 """
 
 from __future__ import annotations
@@ -22,15 +25,16 @@ from email.utils import parsedate_to_datetime
 from secbridge.mail import compose
 from secbridge.mail.packets import HIDDEN, Container, describe
 from secbridge.model.alias import Alias
+from secbridge.model.case import Case
 from secbridge.model.message import SignatureVerdict
-from secbridge.model.reply import OutgoingMail, ReplyKind
-from secbridge.outbound.strict import StrictMail, read, refusal
+from secbridge.model.reply import OutgoingMail, ReplyKind, ReplyText
+from secbridge.outbound.strict import StrictMail, read, read_text, refusal
 from secbridge.ports import Cases, OpenPGP, Wording
-from secbridge.rules import addresses, identity, replies
+from secbridge.rules import addresses, commands, identity, letters, replies
 from secbridge.rules.loops import is_plain_address
 
 MAX_SIZE = 1 << 20
-"""The largest answer by machine (octets); ours have a few thousand."""
+"""The largest mail of ours (octets): that of a letter as long as may be (``rules.letters``)."""
 
 _REMEMBERED = 64
 _DATE = re.compile(
@@ -52,12 +56,14 @@ class MailGuard:
         *,
         secret: bytes,
         cases: Cases,
+        mark: str = commands.MARK,
     ) -> None:
         self._openpgp = openpgp
         self._wording = wording
         self._aliases = {alias.address: alias for alias in aliases}
         self._secret = secret
         self._cases = cases
+        self._mark = mark
         self._certificates: dict[str, list[bytes]] = {}
         self._allowed: OrderedDict[bytes, None] = OrderedDict()
 
@@ -67,64 +73,74 @@ class MailGuard:
         The copy for the alias has the same octets as the reporter's and is not read twice.
         Raises Deferral for faults of ours.
         """
-        await self._judge_thread(outgoing)
+        case = await self._cases.get_case(outgoing.case_id)
+        _judge_thread(outgoing, case)
         mail = read(outgoing.content, limit=MAX_SIZE)
-        if outgoing.recipient not in {mail.fields.get("To"), mail.fields.get("Cc")}:
-            raise refusal("guard-recipient")
+        self._judge_recipient(outgoing, mail, case)
         judged = _digest(outgoing)
         if judged not in self._allowed:
-            await self._judge(outgoing, mail)
+            await self._judge(outgoing, mail, case)
             self._remember(judged)
 
-    async def _judge_thread(self, outgoing: OutgoingMail) -> None:
-        """Refuse what the case, as the store has it now, does not allow.
+    def _judge_recipient(self, outgoing: OutgoingMail, mail: StrictMail, case: Case | None) -> None:
+        """Refuse unless the mail names its recipient, and its kind may go to whom it names.
 
-        The thread may have become an encrypted one, and the team may have put another key in the
-        place of the bound one, since the mail was built.
+        A letter goes to the reporter that the case has now, a claim to a member of the roster.
         """
-        case = await self._cases.get_case(outgoing.case_id)
-        must_encrypt = outgoing.must_encrypt or (case is not None and case.must_encrypt)
-        if not outgoing.encrypted_to:
-            if must_encrypt and not outgoing.kind.is_fixed_notice:
-                raise refusal("guard-clear-in-encrypted-thread")
-            return
-        bound = case.key.fingerprint if case is not None and case.key is not None else None
-        if outgoing.encrypted_to[0] != bound:
-            raise refusal("guard-not-bound")
+        to = mail.fields.get("To", "")
+        if outgoing.recipient not in {to, mail.fields.get("Cc")}:
+            raise refusal("guard-recipient")
+        if outgoing.kind.is_letter and (case is None or case.reporter != to):
+            raise refusal("guard-not-reporter")
+        if outgoing.kind is ReplyKind.CLAIM and self._member_key(case, to) is None:
+            raise refusal("guard-not-member")
+
+    def _member_key(self, case: Case | None, address: str) -> str | None:
+        """Return the fingerprint ("" for none) of who has exactly this address in the roster."""
+        alias = self._aliases.get(case.route.alias) if case else None
+        found = letters.member_at(alias, address) if alias else None
+        return found.fingerprint if found and found.address == address else None
 
     def _remember(self, judged: bytes) -> None:
         self._allowed[judged] = None
         while len(self._allowed) > _REMEMBERED:
             self._allowed.popitem(last=False)
 
-    async def _judge(self, outgoing: OutgoingMail, mail: StrictMail) -> None:
-        alias, token = self._origin(outgoing)
+    async def _judge(self, outgoing: OutgoingMail, mail: StrictMail, case: Case | None) -> None:
+        alias, token = self._origin(outgoing, case)
         head = self._letterhead(outgoing, mail, alias, token)
         if outgoing.encrypted_to:
-            await self._judge_ciphertext(outgoing, mail, alias)
-            await self._compare(outgoing, mail, head, alias)
+            await self._judge_ciphertext(outgoing, mail, alias, case)
+            await self._compare(outgoing, mail, head, None)
         else:
             if mail.signed is None or not _is_one_signature(mail.packets):
                 raise refusal("guard-signature")
-            await self._compare(outgoing, mail, head, alias)
+            await self._compare(outgoing, mail, head, self._text(outgoing, mail, alias, case))
             await self._judge_signature(mail.armor, mail.signed, alias)
 
     async def _compare(
-        self, outgoing: OutgoingMail, mail: StrictMail, head: compose.Letterhead, alias: Alias
+        self,
+        outgoing: OutgoingMail,
+        mail: StrictMail,
+        head: compose.Letterhead,
+        text: ReplyText | None,
     ) -> None:
         """Refuse unless the mail is, octet for octet, one that these facts make."""
-        if self._matches(outgoing, mail, head, alias):
+        if self._matches(outgoing, mail, head, text):
             return
-        await self._learn(alias.signing_key)
-        if not self._matches(outgoing, mail, head, alias):
+        await self._learn(head.fingerprint)
+        if not self._matches(outgoing, mail, head, text):
             raise refusal("guard-altered")
 
     def _matches(
-        self, outgoing: OutgoingMail, mail: StrictMail, head: compose.Letterhead, alias: Alias
+        self,
+        outgoing: OutgoingMail,
+        mail: StrictMail,
+        head: compose.Letterhead,
+        text: ReplyText | None,
     ) -> bool:
-        for certificate in self._certificates.get(alias.signing_key, ()):
-            certified = replace(head, certificate=certificate, fingerprint=alias.signing_key)
-            if outgoing.content == self._built(outgoing, mail, certified):
+        for certificate in self._certificates.get(head.fingerprint, ()):
+            if outgoing.content == _built(mail, replace(head, certificate=certificate), text):
                 return True
         return False
 
@@ -138,25 +154,67 @@ class MailGuard:
         if exported not in known:
             known.append(exported)
 
-    def _built(self, outgoing: OutgoingMail, mail: StrictMail, head: compose.Letterhead) -> bytes:
-        """Return the mail that this one has to be."""
-        if outgoing.encrypted_to:
-            return compose.encrypted_mail(head, mail.armor)
+    # ── Which words? ──────────────────────────────────────────────────────────────────────────────
+
+    def _text(
+        self, outgoing: OutgoingMail, mail: StrictMail, alias: Alias, case: Case | None
+    ) -> ReplyText:
+        """Return the words that a clear mail has to hold: our own, or those of a letter, judged."""
+        if case is not None and outgoing.kind.is_letter:
+            return self._letter_text(outgoing, mail, alias, case)
+        if case is not None and outgoing.kind is ReplyKind.CLAIM:
+            return self._claim_text(mail, alias, case)
         answer = replies.NOTICES.get(outgoing.step)
-        text = self._wording.write(
+        return self._wording.write(
             outgoing.kind,
-            alias=self._aliases[head.author],
+            alias=alias,
             case_id=outgoing.case_id,
             encrypted=False,
             code=answer.code if answer else None,
+            language=case.language if case else "",
         )
-        titled = replace(head, subject=text.subject)
-        payload = compose.payload(titled, text.body, encrypted=False)
-        return compose.signed_mail(titled, payload, mail.armor, _micalg(mail.packets))
+
+    def _claim_text(self, mail: StrictMail, alias: Alias, case: Case) -> ReplyText:
+        """Return what is to be said of who handles a case.  Raises Refusal for anything else.
+
+        Such as what was true when the mail was written, and is no more.
+        """
+        text = self._wording.write(
+            ReplyKind.CLAIM,
+            alias=alias,
+            case_id=case.id,
+            encrypted=False,
+            facts=letters.claim_facts(case),
+        )
+        if letters.plain_text(read_text(mail).body) != letters.plain_text(text.body):
+            raise refusal("guard-claim")
+        return text
+
+    def _letter_text(
+        self, outgoing: OutgoingMail, mail: StrictMail, alias: Alias, case: Case
+    ) -> ReplyText:
+        """Return what a letter in clear says.  Raises Refusal where that may not leave."""
+        text = read_text(mail)
+        if not letters.is_fit_subject(text.subject, case.id):
+            raise refusal("guard-subject")
+
+        def frame() -> ReplyText:
+            return self._wording.write(
+                outgoing.kind,
+                alias=alias,
+                case_id=case.id,
+                encrypted=False,
+                language=case.language,
+                facts=letters.NOTHING_SAID,
+            )
+
+        if not letters.is_fit_body(outgoing.kind, text.body, case, mark=self._mark, frame=frame):
+            raise refusal("guard-text")
+        return text
 
     # ── Whose mail is it, and in which thread? ────────────────────────────────────────────────────
 
-    def _origin(self, outgoing: OutgoingMail) -> tuple[Alias, str]:
+    def _origin(self, outgoing: OutgoingMail, case: Case | None) -> tuple[Alias, str]:
         """Return the alias and the case's token that the envelope sender names.
 
         A step has one kind of text for ever.
@@ -166,12 +224,13 @@ class MailGuard:
         alias = self._aliases.get(f"{tag.base}@{domain}") if tag else None
         if tag is None or alias is None:
             raise refusal("guard-reverse-path")
-        number = replies.STEP_NUMBERS.get(outgoing.step)
+        if case is not None and (tag.token, alias.address) != (case.token, case.route.alias):
+            raise refusal("guard-reverse-path")
+        number = _number(outgoing.step)
         expected = addresses.bounce_address(alias.address, tag.token, number or 0)
         if number is None or outgoing.reverse_path != expected:
             raise refusal("guard-reverse-path")
-        notice = replies.NOTICES.get(outgoing.step)
-        if outgoing.kind is not (notice.kind if notice else ReplyKind.ACKNOWLEDGEMENT):
+        if not replies.is_kind_of(outgoing.step, outgoing.kind):
             raise refusal("guard-kind")
         return alias, tag.token
 
@@ -200,7 +259,7 @@ class MailGuard:
             author_name=alias.name or alias.local_part,
             author=alias.address,
             to=fields["To"],
-            cc=alias.address,
+            cc="" if outgoing.kind is ReplyKind.CLAIM else alias.address,
             reply_to=addresses.case_address(alias.address, token),
             subject="",
             date=_date(fields["Date"]),
@@ -213,19 +272,23 @@ class MailGuard:
             ),
             in_reply_to=in_reply_to,
             references=references,
+            submitted=outgoing.kind.submitted,
+            fingerprint=alias.signing_key,
         )
 
     # ── OpenPGP ───────────────────────────────────────────────────────────────────────────────────
 
     async def _judge_ciphertext(
-        self, outgoing: OutgoingMail, mail: StrictMail, alias: Alias
+        self, outgoing: OutgoingMail, mail: StrictMail, alias: Alias, case: Case | None
     ) -> None:
         """Refuse unless the ciphertext is for exactly the intended certificates.
 
         Each of them must have exactly one session key, for one of its valid encryption subkeys, and
-        each but the role key must name the address in ``To:``.
+        each but the role key must name the address in ``To:``.  A member's need not: it is the
+        roster's very fingerprint.
         """
-        if outgoing.kind.is_fixed_notice or mail.signed is not None:
+        is_claim = outgoing.kind is ReplyKind.CLAIM
+        if (outgoing.kind.is_fixed_notice and not is_claim) or mail.signed is not None:
             raise refusal("guard-kind")
         if mail.fields.get("Subject") != compose.OUTER_SUBJECT:
             raise refusal("guard-subject")
@@ -236,23 +299,30 @@ class MailGuard:
             raise refusal("guard-hidden-recipient")
         if facts.container not in _INTEGRITY or facts.truncated or facts.trailing:
             raise refusal("guard-ciphertext")
-        intended = set(outgoing.encrypted_to)
+        intended, to = set(outgoing.encrypted_to), mail.fields.get("To", "")
         if len(intended) != 2 or outgoing.encrypted_to[1:] != (alias.signing_key,):
             raise refusal("guard-intended")
-        owners = await self._owners(intended, alias, to=mail.fields.get("To", ""))
+        if is_claim and outgoing.encrypted_to[0] != self._member_key(case, to):
+            raise refusal("guard-not-member")
+        owners = await self._owners(intended, alias, to=None if is_claim else to)
         named = Counter(owners.get(key_id) for key_id in facts.recipients)
         if named != Counter(intended):
             raise refusal("guard-recipients")
 
-    async def _owners(self, intended: Iterable[str], alias: Alias, *, to: str) -> dict[str, str]:
-        """Return the key ids of the valid encryption subkeys, each with its certificate."""
+    async def _owners(
+        self, intended: Iterable[str], alias: Alias, *, to: str | None
+    ) -> dict[str, str]:
+        """Return the key ids of the valid encryption subkeys, each with its certificate.
+
+        Every certificate but our own has to name ``to``, where there is one.
+        """
         owners: dict[str, str] = {}
         for fingerprint in intended:
             certificate = await self._openpgp.certificate(fingerprint)
             if certificate is None or certificate.problem is not None:
                 raise refusal("guard-intended")
             named = {address.casefold() for address in certificate.addresses}
-            if fingerprint != alias.signing_key and to.casefold() not in named:
+            if to is not None and fingerprint != alias.signing_key and to.casefold() not in named:
                 raise refusal("guard-intended")
             owners |= {subkey[-16:]: fingerprint for subkey in certificate.encryption_subkeys}
         return owners
@@ -264,6 +334,44 @@ class MailGuard:
             (SignatureVerdict.GOOD, alias.signing_key)
         ]:
             raise refusal("guard-signature")
+
+
+def _judge_thread(outgoing: OutgoingMail, case: Case | None) -> None:
+    """Refuse what the case, as the store has it now, does not allow.
+
+    The thread may have become an encrypted one, and the team may have put another key in the place
+    of the bound one, since the mail was built.  Where a key is bound, no letter leaves in clear.
+    """
+    bound = case.key.fingerprint if case is not None and case.key is not None else None
+    if not outgoing.encrypted_to:
+        must_encrypt = outgoing.must_encrypt or (case is not None and case.must_encrypt)
+        if outgoing.kind.is_letter and bound is not None:
+            must_encrypt = True
+        if must_encrypt and not outgoing.kind.is_fixed_notice:
+            raise refusal("guard-clear-in-encrypted-thread")
+    elif outgoing.kind is not ReplyKind.CLAIM and outgoing.encrypted_to[0] != bound:
+        raise refusal("guard-not-bound")
+
+
+def _built(mail: StrictMail, head: compose.Letterhead, text: ReplyText | None) -> bytes:
+    """Return the mail that this one has to be; without a ``text`` it is an encrypted one."""
+    if text is None:
+        return compose.encrypted_mail(head, mail.armor)
+    titled = replace(head, subject=text.subject)
+    payload = compose.payload(titled, text.body, encrypted=False)
+    return compose.signed_mail(titled, payload, mail.armor, _micalg(mail.packets))
+
+
+def _number(step: str) -> int | None:
+    """Return the number of a step, None for one that we would not have written so."""
+    try:
+        number = replies.number_of(step)
+    except KeyError:
+        return None
+    if step in replies.STEP_NUMBERS:
+        return number
+    written = f"{replies.LETTER}{number}", f"{replies.CLAIM}{number}"
+    return number if number >= identity.LEAST_NUMBER and step in written else None
 
 
 def _digest(outgoing: OutgoingMail) -> bytes:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import binascii
 import re
 from dataclasses import dataclass
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 
 from secbridge.errors import Refusal
 from secbridge.mail.armor import OpenPGPKind
+from secbridge.model.reply import ReplyText
 
 _CLEAN = re.compile(rb"(?:[\x20-\x7e\t]{0,998}\r\n)*")
 _FIELD = re.compile(r"([A-Z][A-Za-z-]{1,40}): ?(\S.*)")
@@ -27,6 +30,10 @@ _ARMOR = re.compile(
     rb"-----BEGIN PGP (MESSAGE|SIGNATURE)-----\r\n\r\n"
     rb"((?:[A-Za-z0-9+/]{1,76}={0,2}\r\n)+)(?:=[A-Za-z0-9+/]{4}\r\n)?"
     rb"-----END PGP \1-----"
+)
+_TEXT = re.compile(
+    rb"\r\n\r\n--(=_sb_[0-9a-f]{24})\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    rb"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
 )
 _KINDS = {b"MESSAGE": OpenPGPKind.MESSAGE, b"SIGNATURE": OpenPGPKind.SIGNATURE}
 
@@ -123,6 +130,26 @@ def _signed(fields: dict[str, str], body: bytes, boundary: bytes) -> StrictMail:
         raise refusal("guard-shape")
     armor = signature.removeprefix(SIGNATURE_FRAME)
     return StrictMail(fields, signed, armor, _dearmored(armor, OpenPGPKind.SIGNATURE))
+
+
+def read_text(mail: StrictMail) -> ReplyText:
+    """Return the subject and the text of a signed mail.  Raises Refusal where there is none.
+
+    Where the text begins and ends is looked for and not proven: whoever asks builds the whole mail
+    again from what is returned, and compares.
+    """
+    signed = mail.signed or b""
+    beginning = _TEXT.search(signed)
+    if beginning is None:
+        raise refusal("guard-shape")
+    text, boundary, _ = signed[beginning.end() :].partition(b"\r\n--" + beginning[1])
+    if not boundary:
+        raise refusal("guard-shape")
+    try:
+        subject = str(make_header(decode_header(mail.fields.get("Subject", ""))))
+        return ReplyText(subject, binascii.a2b_qp(text).decode().replace("\r\n", "\n"))
+    except (ValueError, LookupError, HeaderParseError):
+        raise refusal("guard-text") from None
 
 
 def _two_parts(body: bytes, boundary: bytes) -> tuple[bytes, bytes]:

@@ -167,9 +167,9 @@ async def _bound(
         return None
     brought = await _brought(message, address, openpgp, sources)
     offered = None if _is_decided(binding, received_at) else _another(binding, brought)
-    found = await _still_usable(binding, address, openpgp)
+    found = await still_usable(binding, address, openpgp)
     if offered is None:
-        if _is_anothers(binding, case) and not any(_is(binding, one) for one, _ in brought):
+        if is_anothers(binding, case) and not any(_is(binding, one) for one, _ in brought):
             return KeyChanged(None, binding.fingerprint, binding.source)
         return found
     certificate, source = offered
@@ -194,7 +194,7 @@ async def _unless_proposed(found: KeyFound, address: str, cases: Cases) -> KeyFo
     return found
 
 
-async def _still_usable(
+async def still_usable(
     binding: KeyBinding, address: str, openpgp: OpenPGP
 ) -> KeyFound | KeyProblem:
     """Return the bound certificate as the ring has it now."""
@@ -210,7 +210,7 @@ async def _still_usable(
     )
 
 
-def _is_anothers(binding: KeyBinding, case: Case) -> bool:
+def is_anothers(binding: KeyBinding, case: Case) -> bool:
     """Whether a later case made a binding, which so says nothing about who wrote this one.
 
     Anybody can write under the same address and bring a key of his own; the word of a person of the

@@ -7,6 +7,7 @@ that a letter which is built twice is one mail for everybody who reads it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -28,8 +29,8 @@ class Letter:
     """A mail to be.
 
     ``encrypt_to`` is the recipient's fingerprint, None where it leaves in clear.  ``in_reply_to``
-    and ``references`` are those of the mail that it answers.  ``automatic``: no person asked for
-    it.  ``copy``: the alias is on CC and gets the same bytes.
+    and ``references`` are those of the mail that it answers.  ``automatic``: no person brought it
+    about, so it counts towards the budgets.  ``copy``: the alias is on CC and gets the same bytes.
     """
 
     case: Case
@@ -96,7 +97,7 @@ class LetterDesk:
             ),
             in_reply_to=letter.in_reply_to,
             references=compose.thread_of(letter.in_reply_to, letter.references),
-            automatic=letter.automatic,
+            submitted=letter.kind.submitted,
             certificate=await self._certificate(alias.signing_key),
             fingerprint=alias.signing_key,
         )
@@ -125,6 +126,18 @@ class LetterDesk:
             signer=signer,
         )
         return compose.encrypted_mail(head, armor)
+
+
+def alias_of(case: Case, aliases: Mapping[str, Alias]) -> Alias:
+    """Return the alias of a case.  Raises Deferral where it is not configured any more."""
+    alias = aliases.get(case.route.alias)
+    if alias is None:
+        raise Deferral(
+            "alias-not-configured",
+            "The alias of this case is not in the configuration.",
+            alarm=True,
+        )
+    return alias
 
 
 def role_key_unusable() -> Deferral:
