@@ -21,7 +21,6 @@ from secbridge.model.case import CommentRef, IssueRef
 from secbridge.model.delivery import State
 from secbridge.model.issue import CommentDraft
 from secbridge.model.message import CertificateSource
-from secbridge.pipeline.conversation import Conversation
 from secbridge.ports import EffectKey, KeyChange
 from secbridge.trackers.local import LocalTracker, open_issue, write_comment
 
@@ -155,9 +154,7 @@ async def test_a_command_that_cannot_be_answered_holds_up_no_other(
     for name in ("one", "two"):
         await office.receive(letter(keys, CANARY, name=name, attach=[keys.reporter_cert]))
     place = ("local", "security")
-    conversation = Conversation(
-        office.trackers, events=office.store, cases=office.store, changes=office.changes
-    )
+    conversation = office.conversation()
     await conversation.listen(place)
     for number in (1, 2):
         await write_comment(

@@ -32,7 +32,6 @@ from secbridge.cli.checks import check_everything
 from secbridge.errors import PermanentFault
 from secbridge.model.case import IssueRef
 from secbridge.model.issue import CommentWritten, IssueState, Severity
-from secbridge.pipeline.conversation import Conversation
 from secbridge.pipeline.guarding import Guarding
 from secbridge.pipeline.watching import Watching
 from secbridge.settings import load
@@ -217,9 +216,7 @@ async def test_a_command_that_two_projects_hear_is_answered_once(
         here, there = ("local", "security"), ("local", "elsewhere")
         tracker = office.trackers[here]
         trackers = {here: tracker, there: tracker}
-        conversation = Conversation(
-            trackers, events=office.store, cases=office.store, changes=office.changes
-        )
+        conversation = office.conversation(trackers=trackers)
         delivery = await office.receive(letter(keys, "first", attach=[keys.reporter_cert]))
         for place in trackers:
             await conversation.listen(place)

@@ -30,12 +30,17 @@ from secbridge.model.plaintext import Secret
 from secbridge.model.reply import OutgoingMail
 from secbridge.openpgp.strength import KeyLimits
 from secbridge.outbound import SmtpSubmission
+from secbridge.pipeline.adopting import Adopting
+from secbridge.pipeline.claiming import Claiming
+from secbridge.pipeline.commanding import Commanding
+from secbridge.pipeline.conversation import Conversation, Habits
 from secbridge.pipeline.examining import Examiner
 from secbridge.pipeline.filing import Filing
 from secbridge.pipeline.guarding import Guarding
 from secbridge.pipeline.keychanges import KeyChanges
 from secbridge.pipeline.opening import InProcessOpener, OpeningLimits
 from secbridge.pipeline.sending import Sender
+from secbridge.pipeline.speaking import TEAM, Speaking
 from secbridge.pipeline.steps import Steps
 from secbridge.pipeline.waiting import RetryPolicy
 from secbridge.pipeline.worker import Worker, WorkerLimits
@@ -128,6 +133,41 @@ class Office:
         rows = await self.store.find_outgoing(delivery_id)
         return [row.mail for row in rows if row.mail.recipient != alias]
 
+    def conversation(
+        self,
+        *,
+        trackers: Mapping[tuple[str, str], Tracker] | None = None,
+        habits: Habits | None = None,
+        sign_as: str = TEAM,
+        adopt: bool = True,
+    ) -> Conversation:
+        """Return who hears the team, as the daemon makes it; it begins with the first listening."""
+        house, store, trackers = self.house, self.store, trackers or self.trackers
+        aliases = {house.alias.address: house.alias}
+        rooms = (house.openpgp, store, store, house.wording, aliases)
+        commanding = Commanding(
+            cases=store,
+            events=store,
+            outbox=store,
+            speaking=Speaking(*rooms, secret=SECRET, clock=house.clock, sign_as=sign_as),
+            claiming=Claiming(*rooms, secret=SECRET, clock=house.clock),
+            changes=self.changes,
+            trackers=trackers,
+            aliases=aliases,
+            secret=SECRET,
+            clock=house.clock,
+        )
+        adopting = Adopting((house.alias,), cases=store, events=store, clock=house.clock)
+        return Conversation(
+            trackers,
+            events=store,
+            cases=store,
+            commanding=commanding,
+            secret=SECRET,
+            adopting=adopting if adopt else None,
+            habits=habits,
+        )
+
     def sent(self, recipient: str = REPORTER) -> list[Taken]:
         """Return what the relay took for somebody, oldest first."""
         return [taken for taken in self.relay.taken if taken.recipients == (recipient,)]
@@ -142,6 +182,8 @@ async def an_office(
     alias: Alias | None = None,
     limits: KeyLimits | None = None,
     tracker: Tracker | None = None,
+    reopens: bool = True,
+    policy: TriagePolicy | None = None,
     **given: Any,
 ) -> AsyncIterator[Office]:
     """Open the rooms over a ring with the role key; ``given`` goes to ``Answering``.
@@ -164,9 +206,10 @@ async def an_office(
         steps = Steps(
             deliveries=house.store,
             cases=house.store,
+            events=house.store,
             examiner=Examiner(
                 InProcessOpener(house.openpgp, OpeningLimits()),
-                policy=TriagePolicy(frozenset({house.alias.address})),
+                policy=policy or TriagePolicy(frozenset({house.alias.address})),
                 cases=house.store,
                 secret=SECRET,
             ),
@@ -175,6 +218,7 @@ async def an_office(
             places=house.store,
             guarding=guarding,
             filing=Filing(guarding, {}),
+            reopens=reopens,
         )
         yield Office(
             house,

@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from secbridge.errors import ConfigError
 from secbridge.model.alias import Member
 from secbridge.model.part import OpeningLimits
+from secbridge.rules.budgets import Budgets
 from secbridge.rules.triage import TriagePolicy
 from secbridge.settings import (
     AliasSettings,
@@ -212,6 +213,17 @@ def test_the_triage_table_is_the_policy_of_the_rules(folder: Path) -> None:
     """The spam marks that nobody configured are those that the rules know by themselves."""
     policy = written(folder, ALIAS).triage_policy()
     assert policy == TriagePolicy(aliases=frozenset({"security@example.org"}))
+    options = 'authserv_id = "mx.example.org"\nunauthenticated = "answer"'
+    chosen = written(folder, f"[triage]\n{options}\n{ALIAS}").triage_policy()
+    expected = dataclasses.replace(
+        policy, authserv_id="mx.example.org", answer_unauthenticated=True
+    )
+    assert expected == chosen
+
+
+def test_the_budgets_are_those_of_the_rules(folder: Path) -> None:
+    """Same names, same defaults."""
+    assert Budgets(**dict(written(folder, ALIAS).answers)) == Budgets()
 
 
 def test_a_tracker_has_its_kind_and_its_own_options(folder: Path) -> None:

@@ -1,46 +1,70 @@
-"""What does the team say to us, in its own tracker?  Comments are read, commands are done, once.
+"""What does the team say to us, in its own tracker?  It is heard, done, and answered, once.
 
-Each project is asked from time to time what people wrote.  Only a marked comment is a command
-(``rules.commands``), only a member with the right role may give one, and every command gets its
-answer in the issue: what was done, or why not and what to do.  A comment is an event with a key;
-the cursor moves on when all before it have an outcome, so that a crash loses and repeats nothing.
+Each project is asked from time to time what happened there, and at once when a webhook hints at it.
+Only a marked comment is a command (``rules.commands``), and what the operator lets a label or a
+state stand for (``following``).  Only a member with the right role may command, and every command
+gets its answer in the issue: what was done, or why not and what to do.  An event has a key, and the
+cursor moves on when all before it have an outcome, so that a crash loses and repeats nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from time import perf_counter
 from typing import assert_never
+from weakref import WeakValueDictionary
 
 from secbridge import maillog
-from secbridge.errors import Deferral
-from secbridge.model.case import Case
-from secbridge.model.issue import (
-    CommentDraft,
-    CommentWritten,
-    Facts,
-    IssueChanged,
-    Paragraph,
-    TrackerEvent,
+from secbridge.errors import Deferral, OutcomeUnknown, PermanentFault
+from secbridge.model.case import Case, IssueRef
+from secbridge.model.issue import Actor, CommentDraft, CommentWritten, IssueChanged, TrackerEvent
+from secbridge.pipeline.adopting import Adopting
+from secbridge.pipeline.commanding import REPORTER_SET, THE_TRACKER, Commanding, Order, Outcome
+from secbridge.pipeline.following import (
+    Assigned,
+    Sign,
+    Signs,
+    as_filed,
+    differs,
+    keep_followed,
+    signs_of,
 )
-from secbridge.pipeline.keychanges import Accepted, KeyChanges, Refused
-from secbridge.ports import Cases, EffectKey, Events, HeardBefore, Tracker
-from secbridge.rules import commands
+from secbridge.ports import Cases, EffectKey, Events, Tracker
+from secbridge.rules import commands, identity
 from secbridge.rules.commands import Command, CommandName, Mistake
-from secbridge.rules.drafting import words
+from secbridge.rules.drafting import commanding
 
 Place = tuple[str, str]
 """A tracker's name and a project in it."""
 
-Said = tuple[str, Sequence[Paragraph | Facts]]
-"""The outcome of a command: a code for the journal, and what the issue is told."""
+TRIES = 5
+"""How often we try what a tracker refuses for good, or what breaks in us, before we go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How the team talks to us.
+
+    ``slash``: ``/reply`` counts as well, where the tracker leaves such lines alone.
+    ``public_replies``: a member's comment that the tracker shows to outsiders is a reply.
+    """
+
+    mark: str = commands.MARK
+    slash: bool = True
+    public_replies: bool = False
+    signs: Signs = field(default_factory=Signs)
 
 
 class Conversation:
-    """Listens to the trackers of one installation and does what the team asks."""
+    """Listens to the trackers of one installation and has done what the team asks.
+
+    Without ``adopting`` an issue that people opened is never a case.  ``secret`` is the
+    installation's.
+    """
 
     def __init__(
         self,
@@ -48,24 +72,43 @@ class Conversation:
         *,
         events: Events,
         cases: Cases,
-        changes: KeyChanges,
-        mark: str = commands.MARK,
+        commanding: Commanding,
+        secret: bytes,
+        adopting: Adopting | None = None,
+        habits: Habits | None = None,
     ) -> None:
         self._trackers = trackers
         self._events = events
         self._cases = cases
-        self._changes = changes
-        self._mark = mark
+        self._commanding = commanding
+        self._secret = secret
+        self._adopting = adopting
+        self._habits = habits or Habits()
+        self._hints = {place: asyncio.Event() for place in trackers}
+        self._reading = {place: asyncio.Lock() for place in trackers}
+        self._doing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._tries: Counter[str] = Counter()
+
+    # ── When ─────────────────────────────────────────────────────────────────────────────────────
+
+    def nudge(self, tracker: str) -> None:
+        """Look at all projects of a tracker now; many hints at once are one look."""
+        for place, hint in self._hints.items():
+            if place[0] == tracker:
+                hint.set()
 
     async def run(self, stopping: asyncio.Event, *, every: timedelta) -> None:
         """Listen to every project until we stop; one that does not answer holds up no other."""
+        async with asyncio.TaskGroup() as group:
+            for place in self._trackers:
+                group.create_task(self._attend(place, stopping, every))
+
+    async def _attend(self, place: Place, stopping: asyncio.Event, every: timedelta) -> None:
+        hint = self._hints[place]
         while not stopping.is_set():
-            await asyncio.gather(*(self._listened(place) for place in self._trackers))
-            try:
-                async with asyncio.timeout(every.total_seconds()):
-                    await stopping.wait()
-            except TimeoutError:
-                continue
+            hint.clear()  # before we look: what happens from now on may be missed
+            await self._listened(place)
+            await _first_of(hint, stopping, within=every)
 
     async def _listened(self, place: Place) -> None:
         try:
@@ -79,121 +122,231 @@ class Conversation:
     async def listen(self, place: Place) -> None:
         """Read what is new in one project and do what is asked there.
 
-        A command that cannot be done or answered now (its issue is locked, say) holds up none that
-        came after it.  Raises Deferral then; what has its outcome is not done again, the rest is
+        What cannot be done or answered now holds up what came after it in the same issue, and
+        nothing else.  Raises its error then; what has its outcome is not done again, the rest is
         read again.
         """
-        tracker, known = self._trackers[place], await self._events.cursor(*place)
-        events, cursor = await tracker.events(known)
-        failures: list[Deferral] = []
-        for event in events:
-            try:
-                await self._hear(tracker, event)
-            except Deferral as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
-        if cursor != known:
-            await self._events.move_cursor(*place, cursor)
+        async with self._reading[place]:
+            tracker, known = self._trackers[place], await self._events.cursor(*place)
+            events, cursor = await tracker.events(known)
+            failures: dict[str, Exception] = {}
+            for event in sorted(events, key=_is_change):
+                if event.issue.id in failures:
+                    continue
+                try:
+                    await self._hear(place, tracker, event)
+                except Exception as error:  # noqa: BLE001 - the other issues go on
+                    failures[event.issue.id] = error
+            for failure in failures.values():
+                raise failure
+            if cursor != known:
+                await self._events.move_cursor(*place, cursor)
 
-    async def _hear(self, tracker: Tracker, event: TrackerEvent) -> None:
+    async def _hear(self, place: Place, tracker: Tracker, event: TrackerEvent) -> None:
         match event:
             case CommentWritten():
-                await self._comment(tracker, event)
+                await self._comment(place, tracker, event)
             case IssueChanged():
-                return  # the tracker's own business
+                await self._change(tracker, event)
             case _:
                 assert_never(event)
 
-    async def _comment(self, tracker: Tracker, written: CommentWritten) -> None:
-        """Do the command of a comment, if it is one and we have not done it before.
+    # ── What is asked ────────────────────────────────────────────────────────────────────────────
+
+    async def _comment(self, place: Place, tracker: Tracker, written: CommentWritten) -> None:
+        """Do the command of a comment, if it is one and we have not done it before."""
+        asked = await self._asked(tracker, written)
+        if asked is None:
+            return
+        case_id = await self._case_of(written.issue) or await self._adopted(place, tracker, written)
+        if case_id is None:
+            return
+        async with self._lock(case_id):
+            case, author = await self._case(case_id), written.author
+            account = author.account or author.name
+            order = Order(
+                case=case,
+                asked=asked,
+                key=written.key,
+                issue=written.issue,
+                by=self._commanding.name_of(case, account, author.name),
+                account=account,
+            )
+            digest = identity.text_digest(self._secret, written.text)
+            await self._settle(tracker, order, digest=digest, author=author)
+
+    async def _asked(self, tracker: Tracker, written: CommentWritten) -> Command | Mistake | None:
+        """Return what a comment asks for, None where it is the team's own conversation."""
+        if written.author.is_us:
+            return None
+        slash = self._habits.slash and tracker.leaves_slashes
+        asked = commands.parse(written.text, mark=self._habits.mark, slash=slash)
+        if asked is not None or not (self._habits.public_replies and written.public):
+            return asked
+        if not written.text.strip() or not await tracker.may_command(written.author):
+            return None
+        return Command(CommandName.REPLY, text=written.text)
+
+    async def _adopted(self, place: Place, tracker: Tracker, written: CommentWritten) -> str | None:
+        """Return the id of a new case, where a marked command is on an issue without one."""
+        if self._adopting is None:
+            return None
+        if not isinstance(commands.parse(written.text, mark=self._habits.mark), Command):
+            return None
+        case = await self._adopting.adopt(place, tracker, written)
+        return case.id if case else None
+
+    async def _change(self, tracker: Tracker, changed: IssueChanged) -> None:
+        """Do what labels, states and people stand for that are new since we heard of the issue.
+
+        What the event says may be older than what we did to the issue: it is read again.
+        """
+        case_id = await self._case_of(changed.issue)
+        if case_id is None:
+            return
+        async with self._lock(case_id):
+            case = await self._case(case_id)
+            before = await self._events.heard_state(case.id) or as_filed(case)
+            if not differs(before, changed.state):
+                return
+            try:
+                now = await tracker.look(changed.issue)
+            except PermanentFault:  # gone, or hidden from us, by now: others watch for that
+                return
+            if not differs(before, now):
+                return
+            for sign in signs_of(case, before, now, self._habits.signs):
+                await self._follow(tracker, await self._case(case.id), sign, now.ref)
+            await keep_followed(self._events, case, before, now)
+
+    async def _follow(self, tracker: Tracker, case: Case, sign: Sign, issue: IssueRef) -> None:
+        order = Order(case, sign.asked, sign.key, issue)
+        if isinstance(sign.asked, Assigned) and await self._is_handled(order, sign.asked):
+            return
+        await self._settle(tracker, order)
+
+    async def _is_handled(self, order: Order, asked: Assigned) -> bool:
+        """Whether a person who was given the issue has the case already, and the others know it.
+
+        Where we died over this very order, the person has it and the others may not know.
+        """
+        case = order.case
+        if self._commanding.name_of(case, asked.account) != case.handler:
+            return False
+        return not await self._events.is_begun(*case.place, order.key)
+
+    async def _case_of(self, issue: IssueRef) -> str | None:
+        """Return the id of the case of an issue, which may have been moved to another project."""
+        return await self._events.case_of_issue(issue.tracker, issue.project, issue.id)
+
+    async def _case(self, case_id: str) -> Case:
+        case = await self._cases.get_case(case_id)
+        if case is None:
+            raise LookupError("a case that an issue belongs to is not in the store")
+        return case
+
+    def _lock(self, case_id: str) -> asyncio.Lock:
+        """Return the lock of a case: its issue may be listened to from two projects at once."""
+        return self._doing.setdefault(case_id, asyncio.Lock())
+
+    # ── Once ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def _settle(
+        self, tracker: Tracker, order: Order, *, digest: bytes = b"", author: Actor | None = None
+    ) -> None:
+        """Do an order, answer it in the issue and record its outcome, unless that is done.
 
         It is known by the place of its case: an issue that was moved to another project of ours is
         listened to from both.
         """
-        asked = commands.parse(written.text, mark=self._mark)
-        if asked is None or written.author.is_us:
-            return
-        case = await self._case(written)
-        if case is None:
-            return
-        began, name = perf_counter(), _code(asked)
-        before = await self._events.hear(*case.place, written.key, case_id=case.id, command=name)
+        case, began, name = order.case, perf_counter(), _code(order.asked)
+        before = await self._events.hear(
+            *case.place, order.key, case_id=case.id, command=name, digest=digest
+        )
         if before.done:
             return
-        outcome, said = await self._done(tracker, case, written, asked)
-        await self._answer(tracker, case, written, before, said)
-        await self._events.heard(
-            *case.place, written.key, case_id=case.id, by=written.author.name, outcome=outcome
+        order = replace(order, edited=before.changed, attempted_at=before.attempted_at)
+        try:
+            outcome = await self._outcome(tracker, order, author)
+            code = await self._answered(tracker, order, outcome)
+        except Deferral as error:
+            await self._wait_no_longer(order, error)
+            raise
+        by = author.name if author else THE_TRACKER
+        await self._events.heard(*case.place, order.key, case_id=case.id, by=by, outcome=code)
+        self._tries.pop(_tried(order), None)
+        maillog.commanded(case.id, name, code, round((perf_counter() - began) * 1000))
+
+    async def _wait_no_longer(self, order: Order, error: Deferral) -> None:
+        """Let the wait for an earlier try go on, where this one left nothing that is not known.
+
+        Otherwise each look at the tracker would begin it anew, and it would never be over.
+        """
+        sent = isinstance(error, OutcomeUnknown) and error.sent
+        if order.attempted_at is not None and not sent:
+            await self._events.undo_hear(*order.case.place, order.key, order.attempted_at)
+
+    async def _outcome(self, tracker: Tracker, order: Order, author: Actor | None) -> Outcome:
+        """Do what is asked by somebody who may; what breaks in us again and again is given up."""
+        if author is not None and not await tracker.may_command(author):
+            return Outcome("not-allowed", commanding.not_allowed())
+        try:
+            return await self._commanding.do(tracker, order)
+        except Deferral:
+            raise
+        except Exception as error:
+            if not self._is_last_try(order):
+                raise
+            maillog.fault("conversation", type(error).__name__, case=order.case.id)
+            return Outcome("failed", commanding.failed(mark=self._habits.mark))
+
+    async def _answered(self, tracker: Tracker, order: Order, outcome: Outcome) -> str:
+        """Tell the issue what became of an order, once, and return the code to record.
+
+        An issue that takes no comment (it is locked, or gone) holds up its cursor only for a while.
+        """
+        case, blocks = order.case, outcome.blocks
+        known = outcome.code == REPORTER_SET  # also where it was before we died
+        if case.adopted and (known or case.reporter is None):
+            blocks = (*commanding.adopted(case.id, known=known, mark=self._habits.mark), *blocks)
+        key = EffectKey(case.marker_of(f"answer {order.key}"), order.attempted_at)
+        try:
+            await tracker.ensure_comment(order.issue, key, CommentDraft(case.id, blocks))
+        except PermanentFault as error:
+            if not self._is_last_try(order):
+                raise
+            maillog.unanswered(case.id, outcome.code, error.code)
+            return "unanswered"
+        return outcome.code
+
+    def _is_last_try(self, order: Order) -> bool:
+        self._tries[_tried(order)] += 1
+        return self._tries[_tried(order)] >= TRIES
+
+
+async def _first_of(hint: asyncio.Event, stopping: asyncio.Event, *, within: timedelta) -> None:
+    """Wait until somebody hints, we stop, or the time is over."""
+    waits = [asyncio.create_task(event.wait()) for event in (hint, stopping)]
+    try:
+        await asyncio.wait(
+            waits, timeout=within.total_seconds(), return_when=asyncio.FIRST_COMPLETED
         )
-        maillog.commanded(case.id, name, outcome, round((perf_counter() - began) * 1000))
-
-    async def _case(self, written: CommentWritten) -> Case | None:
-        """Return the case of an issue, which may have been moved to a project of its own."""
-        issue = written.issue
-        case_id = await self._events.case_of_issue(issue.tracker, issue.project, issue.id)
-        return await self._cases.get_case(case_id) if case_id else None
-
-    async def _done(
-        self, tracker: Tracker, case: Case, written: CommentWritten, asked: Command | Mistake
-    ) -> Said:
-        """Do a command; return its outcome and what to say of it."""
-        if not await tracker.may_command(written.author):
-            return "not-allowed", [
-                Paragraph("Nothing was done: this account has not the role that may command here.")
-            ]
-        if isinstance(asked, Mistake):
-            return asked.kind.value, _explained(asked, self._mark)
-        match asked.name:
-            case CommandName.KEY_ACCEPT:
-                return await self._accept_key(case, written, asked.argument)
-            case CommandName.HELP:
-                return "helped", _help(self._mark)
-            case _:
-                assert_never(asked.name)
-
-    async def _accept_key(self, case: Case, written: CommentWritten, argument: str) -> Said:
-        match await self._changes.accept(case.id, argument, by=written.author.name):
-            case Accepted(binding=binding):
-                return "accepted", [
-                    Paragraph("From now on the reporter is answered with this key:"),
-                    Facts((("Key", binding.fingerprint),)),
-                    Paragraph("An answer that was held goes out by itself."),
-                ]
-            case Refused(code=code):
-                return code, [Paragraph(f"Nothing was done: {words.key_refusal(code)}.")]
-
-    async def _answer(
-        self,
-        tracker: Tracker,
-        case: Case,
-        written: CommentWritten,
-        before: HeardBefore,
-        said: Sequence[Paragraph | Facts],
-    ) -> None:
-        """Tell the issue what became of a command, once."""
-        marker = str(uuid.uuid5(uuid.UUID(case.marker), f"answer {written.key}"))
-        key = EffectKey(marker, attempted_at=before.attempted_at)
-        await tracker.ensure_comment(written.issue, key, CommentDraft(case.id, tuple(said)))
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
-def _explained(mistake: Mistake, mark: str) -> Sequence[Paragraph | Facts]:
-    """Say what is wrong with a command, and how it is typed."""
-    if mistake.name is None:
-        return [Paragraph("Nothing was done: there is no such command."), *_help(mark)]
-    form = commands.USAGES[mistake.name].form
-    return [
-        Paragraph("Nothing was done: something is missing. It is typed like this:"),
-        Facts((("Command", f"{mark} {form}"),)),
-    ]
+def _is_change(event: TrackerEvent) -> bool:
+    """Whether an event comes behind the comments: what a command does to an issue is not news."""
+    return isinstance(event, IssueChanged)
 
 
-def _help(mark: str) -> Sequence[Paragraph | Facts]:
-    rows = tuple((f"{mark} {usage.form}", usage.effect) for usage in commands.USAGES.values())
-    return [Paragraph("What can be asked in the first line of a comment:"), Facts(rows)]
+def _tried(order: Order) -> str:
+    return f"{order.case.id} {order.key}"
 
 
-def _code(asked: Command | Mistake) -> str:
-    """Return a command as one word, for the journal and the log."""
-    name = asked.name
-    return name.value.replace(" ", "-") if name else "unknown"
+def _code(asked: Command | Mistake | Assigned) -> str:
+    """Return what is asked as one word, for the journal and the log."""
+    if isinstance(asked, Assigned):
+        return "assigned"
+    return asked.name.value.replace(" ", "-") if asked.name else "unknown"

@@ -93,7 +93,9 @@ def _explain(error: ErrorDetails, path: Path, table: Table) -> ConfigError:
     file, setting = _where((*table.prefix, *inner), path)
     if error["type"] != "extra_forbidden":
         verb = "add" if error["type"] == "missing" else "change"
-        return ConfigError(file, setting, _problem(error), _mend(verb, inner, table.model))
+        mend = cause.mend if isinstance(cause, MisplacedError) else ""
+        mend = mend or _mend(verb, inner, table.model)
+        return ConfigError(file, setting, _problem(error), mend)
     name = str(inner[-1])
     if looks_secret(name):
         return ConfigError(file, setting, SECRET_PROBLEM, secret_mend(name))

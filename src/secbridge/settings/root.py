@@ -15,6 +15,9 @@ from secbridge.model.alias import Alias
 from secbridge.model.message import CertificateSource
 from secbridge.model.part import OpeningLimits
 from secbridge.model.plaintext import Secret
+from secbridge.rules import commands
+from secbridge.rules.commands import Command, CommandName, Mistake, sign
+from secbridge.rules.drafting.commanding import wrong
 from secbridge.rules.triage import TriagePolicy, header_fields
 from secbridge.settings.credentials import credential_path, is_there, read_secret, write_once
 from secbridge.settings.tables import (
@@ -33,6 +36,7 @@ from secbridge.settings.tables import (
     Section,
     SubmissionSettings,
     TriageSettings,
+    Unauthenticated,
     WebSettings,
 )
 from secbridge.trackers.registry import TrackerPlugin, TrackerSettings
@@ -42,11 +46,15 @@ ENV_PREFIX = "SECBRIDGE_"
 
 
 class MisplacedError(ValueError):
-    """A value that disagrees with another one; ``setting`` says which of the two to change."""
+    """A value that disagrees with another one; ``setting`` says which of the two to change.
 
-    def __init__(self, setting: str, problem: str) -> None:
+    ``mend`` says how, where the description of the option would not.
+    """
+
+    def __init__(self, setting: str, problem: str, mend: str = "") -> None:
         super().__init__(problem)
         self.setting = setting
+        self.mend = mend
 
 
 class Settings(BaseSettings):
@@ -117,6 +125,19 @@ class Settings(BaseSettings):
             raise MisplacedError("intake.postmaster", "is not the address of an alias")
         return self
 
+    @model_validator(mode="after")
+    def _signs_are_commands(self) -> Self:
+        chosen = self.conversation
+        for name in chosen.states.keys() - {"open", "closed"}:
+            states = "the states are open and closed, whatever the tracker calls them"
+            raise MisplacedError(f"conversation.states.{name}", "is not a state", states)
+        for table, signs in (("labels", chosen.labels), ("states", chosen.states)):
+            for name, line in signs.items():
+                if isinstance(found := sign(line), Mistake):
+                    problem = f"stands for no command: {wrong(found.kind)}"
+                    raise MisplacedError(f"conversation.{table}.{name}", problem, _typed(found))
+        return self
+
     @property
     def gnupg_home(self) -> Path:
         """The GNUPGHOME with the role keys."""
@@ -131,11 +152,17 @@ class Settings(BaseSettings):
         """Return the aliases as the rooms know them, in the order of the file."""
         return tuple(alias.to_alias() for alias in self.alias)
 
+    def sign_commands(self) -> tuple[dict[str, Command], dict[str, Command]]:
+        """Return the commands that labels and states stand for; ``load`` has checked them."""
+        return _commands_of(self.conversation.labels), _commands_of(self.conversation.states)
+
     def triage_policy(self) -> TriagePolicy:
         """Return what the rules of triage need."""
         return TriagePolicy(
             aliases=frozenset(alias.address for alias in self.alias),
             spam_headers=self.triage.spam_headers,
+            authserv_id=self.triage.authserv_id,
+            answer_unauthenticated=self.triage.unauthenticated is Unauthenticated.ANSWER,
         )
 
     def opening_limits(self) -> OpeningLimits:
@@ -258,6 +285,19 @@ class Settings(BaseSettings):
             return self.trackers.get(rest, {})
         table: Section = getattr(self, first)
         return dict(table)
+
+
+def _commands_of(signs: Mapping[str, str]) -> dict[str, Command]:
+    found = {name: sign(line) for name, line in signs.items()}
+    return {name: asked for name, asked in found.items() if isinstance(asked, Command)}
+
+
+def _typed(mistake: Mistake) -> str:
+    """Say how the command of a label is written."""
+    if mistake.name in commands.FOR_SIGNS:
+        return f"write it as it is typed behind the mark: {commands.USAGES[mistake.name].form}"
+    names = ", ".join(name.value for name in CommandName if name in commands.FOR_SIGNS)
+    return f"write a command as it is typed behind the mark, one of: {names}"
 
 
 def _in_folder(source: str, path: Path) -> Path:
