@@ -19,8 +19,9 @@ from secbridge.cli import demo as demo_command
 from secbridge.cli.delivery import StateOption
 from secbridge.cli.envelope import guess, without_mbox_line
 from secbridge.cli.inspection import nothing
+from secbridge.cli.mail import StateOption as MailState
 from secbridge.errors import ConfigError, Deferral, IllegalMove, PermanentFault
-from secbridge.model.delivery import State
+from secbridge.model.delivery import OutgoingState, State
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -55,6 +56,7 @@ def test_the_group_has_the_promised_commands() -> None:
         "delivery release", "issue list", "issue show", "issue export", "issue comment",
         "issue assign", "issue label", "issue due", "issue close", "issue reopen",
         "key show", "key check", "key import", "key forget", "key accept",
+        "mail list", "mail show", "template list", "template preview",
     }  # fmt: skip
 
 
@@ -72,6 +74,7 @@ def test_the_demo_takes_what_its_room_takes() -> None:
 def test_the_states_of_the_option_are_those_of_a_delivery() -> None:
     """They stand twice, so that the help need not load the model."""
     assert [state.value for state in StateOption] == [state.value for state in State]
+    assert [state.value for state in MailState] == [state.value for state in OutgoingState]
 
 
 def test_the_default_path_is_the_same_in_both_places() -> None:
@@ -218,4 +221,4 @@ def test_a_row_without_a_mail_has_every_key() -> None:
     """Whoever reads the lines needs no second shape."""
     row = nothing("a", "no-such-file")
     assert (row["file"], row["error"], row["route"]) == ("a", "no-such-file", None)
-    assert len(row) == 17
+    assert len(row) == 18

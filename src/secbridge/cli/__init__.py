@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from secbridge.cli import check, delivery, inspect, issue, key, serve
+from secbridge.cli import check, delivery, inspect, issue, key, mail, serve, template
 from secbridge.cli.boundary import told
 
 app = typer.Typer(
@@ -31,6 +31,8 @@ app.command()(inspect.inspect)
 app.add_typer(delivery.app, name="delivery")
 app.add_typer(issue.app, name="issue")
 app.add_typer(key.app, name="key")
+app.add_typer(mail.app, name="mail")
+app.add_typer(template.app, name="template")
 
 
 @app.command()

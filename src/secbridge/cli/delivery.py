@@ -89,7 +89,8 @@ def list_(
     if unsent:
         show.print(
             f"Answers that did not go out, of: {', '.join(unsent)}\n"
-            "  `secbridge delivery show ID` says why; write to the reporter yourself."
+            "  `secbridge mail list --state refused` and `--state quarantined` say why;\n"
+            "  the issue of each says what to do."
         )
 
 
@@ -108,6 +109,7 @@ async def _find(
             mail.delivery_id
             for lost in (OutgoingState.REFUSED, OutgoingState.QUARANTINED)
             for mail in await store.find_outgoing_by_state(lost)
+            if mail.delivery_id is not None
         ]
     numbers = {name.value: number for name, number in counts.items()}
     return found, numbers, tuple(dict.fromkeys(unsent))

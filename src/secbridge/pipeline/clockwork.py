@@ -17,6 +17,7 @@ from secbridge.errors import Deferral
 from secbridge.ports import Clock, Retention
 
 HOURLY = timedelta(hours=1)
+EACH_MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)

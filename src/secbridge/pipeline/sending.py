@@ -95,13 +95,13 @@ class Sender:
         finished = await self._recorded(lambda: self._outbox.outgoing_sent(outgoing.id, status))
         took_ms = round((perf_counter() - began) * 1000)
         maillog.sent(outgoing.id, mail.case_id, mail.kind.value, status, took_ms)
-        if finished:
+        if finished and outgoing.delivery_id is not None:
             maillog.done(outgoing.delivery_id)
 
     async def _is_built_anew(self, outgoing: Outgoing, code: str) -> bool:
         """Whether an acknowledgement that changed key or thread outdated is built once more."""
         mail = outgoing.mail
-        if code not in replies.OUTDATES or mail.step not in replies.ACKNOWLEDGEMENTS[:-1]:
+        if code not in replies.OUTDATES or mail.step not in replies.BUILT_ANEW:
             return False
         given_up = await self._recorded(lambda: self._outbox.outgoing_outdated(outgoing.id, code))
         if given_up:
