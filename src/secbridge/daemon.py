@@ -17,19 +17,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import perf_counter
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from secbridge import __version__, logs, maillog, systemd
-from secbridge.errors import ConfigError, Deferral
+from secbridge.errors import ConfigError, Deferral, PermanentFault
 from secbridge.intake import Endpoint, IntakeLimits, Listener, MailProtocol
 from secbridge.model.alias import Alias
 from secbridge.model.issue import Severity
 from secbridge.openpgp import GnuPG, KeyLimits
 from secbridge.outbound import MailGuard, SmtpSubmission, TemplateWording
-from secbridge.pipeline.clockwork import HOURLY, Chore, Clockwork, Tidying
-from secbridge.pipeline.conversation import Conversation
+from secbridge.pipeline.adopting import Adopting
+from secbridge.pipeline.claiming import Claiming
+from secbridge.pipeline.clockwork import EACH_MINUTE, HOURLY, Chore, Clockwork, Tidying
+from secbridge.pipeline.commanding import Commanding
+from secbridge.pipeline.conversation import Conversation, Habits
 from secbridge.pipeline.examining import Examiner
 from secbridge.pipeline.filing import Filing
+from secbridge.pipeline.following import Signs
 from secbridge.pipeline.guarding import AFRESH, Guarding, Place
 from secbridge.pipeline.keychanges import KeyChanges
 from secbridge.pipeline.keyfinding import ASKED
@@ -37,16 +41,23 @@ from secbridge.pipeline.opener import ProcessOpener
 from secbridge.pipeline.replying import Answering
 from secbridge.pipeline.returning import Returning
 from secbridge.pipeline.sending import Sender
+from secbridge.pipeline.speaking import Speaking
 from secbridge.pipeline.steps import Steps
+from secbridge.pipeline.troubles import Troubles
 from secbridge.pipeline.waiting import RetryPolicy
 from secbridge.pipeline.watching import Watching
 from secbridge.pipeline.worker import Worker, WorkerLimits, keep_working
-from secbridge.ports import Clock, KeyFinder, Shelter, Tracker
+from secbridge.ports import Clock, Hook, KeyFinder, Shelter, Tracker
+from secbridge.rules.budgets import Budgets
 from secbridge.settings import LOCAL_TRACKER, Settings
+from secbridge.settings.tables import FollowUp
 from secbridge.settings.written import FdEndpoint, TcpEndpoint, UnixEndpoint
 from secbridge.store import Store
 from secbridge.trackers import registry
 from secbridge.trackers.local import LocalTracker
+
+if TYPE_CHECKING:  # uvicorn loads when there is something to serve
+    from secbridge.web import WebServer
 
 POLL = 1.0
 """Seconds that a worker sleeps at most before it asks what is due; a commit wakes it at once."""
@@ -93,6 +104,7 @@ class House:
     trackers: Mapping[Place, Tracker]
     shelters: Mapping[str, Shelter]
     guarding: Guarding
+    conversation: Conversation
 
 
 @contextlib.asynccontextmanager
@@ -149,15 +161,82 @@ async def open_house(settings: Settings, *, clock: Clock | None = None) -> Async
                 sources=settings.key_sources(),
                 held=settings.retry.held,
                 mark=settings.conversation.mark,
+                outbox=store,
+                budgets=Budgets(**dict(settings.answers)),
             ),
-            guard=MailGuard(openpgp, wording, aliases.values(), secret=key, cases=store),
+            guard=MailGuard(
+                openpgp,
+                wording,
+                aliases.values(),
+                secret=key,
+                cases=store,
+                mark=settings.conversation.mark,
+            ),
             submission=submission,
             trackers=trackers,
             shelters=_shelters(aliases.values(), trackers),
             guarding=Guarding(
                 trackers, store, clock=clock, afresh=min(AFRESH, settings.retry.maximum)
             ),
+            conversation=_conversation(
+                settings, store, openpgp, trackers, wording, secret=key, clock=clock
+            ),
         )
+
+
+def _conversation(
+    settings: Settings,
+    store: Store,
+    openpgp: GnuPG,
+    trackers: Mapping[Place, Tracker],
+    wording: TemplateWording,
+    *,
+    secret: bytes,
+    clock: Clock,
+) -> Conversation:
+    """Return who hears and does what the team asks in its trackers."""
+    chosen = settings.conversation
+    aliases = {alias.address: alias for alias in settings.aliases()}
+    speaking = Speaking(
+        openpgp,
+        store,
+        store,
+        wording,
+        aliases,
+        secret=secret,
+        clock=clock,
+        mark=chosen.mark,
+        slash=chosen.slash,
+        sign_as=chosen.sign_as.value,
+    )
+    claiming = Claiming(openpgp, store, store, wording, aliases, secret=secret, clock=clock)
+    adopting = Adopting(tuple(aliases.values()), cases=store, events=store, clock=clock)
+    return Conversation(
+        trackers,
+        events=store,
+        cases=store,
+        commanding=Commanding(
+            cases=store,
+            events=store,
+            outbox=store,
+            speaking=speaking,
+            claiming=claiming,
+            changes=KeyChanges(store, openpgp),
+            trackers=trackers,
+            aliases=aliases,
+            secret=secret,
+            clock=clock,
+            mark=chosen.mark,
+        ),
+        secret=secret,
+        adopting=adopting if chosen.adopt else None,
+        habits=Habits(
+            mark=chosen.mark,
+            slash=chosen.slash,
+            public_replies=chosen.public_replies,
+            signs=Signs(*settings.sign_commands()),
+        ),
+    )
 
 
 def build_openpgp(settings: Settings) -> GnuPG:
@@ -337,8 +416,10 @@ async def _run(settings: Settings, *, listen: bool, work: bool) -> int:
         store = house.store if house else await stack.enter_async_context(_open_store(settings))
         listener = _listener(settings, store) if listen else None
         endpoints = await _open_doors(settings, listener) if listener else ()
+        web = await _open_web(settings, stack) if house else None
+        endpoints = (*endpoints, *(web.server.addresses if web else ()))
         loops = _start_work(house, stopping) if house else ()
-        helpers = _start_helpers(house, stopping)
+        helpers = _start_helpers(house, web, stopping)
         took_ms = round((perf_counter() - began) * 1000)
         maillog.started(__version__, endpoints, len(settings.alias), took_ms)
         systemd.ready(f"{len(endpoints)} endpoints, {len(settings.alias)} aliases")
@@ -365,13 +446,18 @@ async def _open_store(settings: Settings) -> AsyncIterator[Store]:
         await store.aclose()
 
 
-def _start_helpers(house: House | None, stopping: asyncio.Event) -> list[asyncio.Task[None]]:
-    """Start what goes on beside the mail: the watchdog's sign of life, and the clock."""
+def _start_helpers(
+    house: House | None, web: _Web | None, stopping: asyncio.Event
+) -> list[asyncio.Task[None]]:
+    """Start what goes on beside the mail: the watchdog's sign of life, the clock, the team."""
     helpers = [asyncio.create_task(_show_life(stopping))]
     if house is not None:
         clockwork = Clockwork(chores(house))
         helpers += [asyncio.create_task(_beside(clockwork.run(stopping)))]
-        helpers += [asyncio.create_task(_beside(_listen_to_teams(house, stopping)))]
+        listening = house.conversation.run(stopping, every=house.settings.conversation.every)
+        helpers += [asyncio.create_task(_beside(listening))]
+        if web is not None:
+            helpers += [asyncio.create_task(_beside(web.run(house, stopping)))]
         helpers += [asyncio.create_task(_beside(_look_at_keys(house)))]
         helpers += [asyncio.create_task(_beside(_warm(house)))]
     return helpers
@@ -393,12 +479,16 @@ def chores(house: House) -> Sequence[Chore]:
         clock=house.clock,
         mark=settings.conversation.mark,
     )
+    troubles = Troubles(
+        store, store, house.guarding, clock=house.clock, mark=settings.conversation.mark
+    )
     every = settings.retry.trackers
     return (
         Chore("tidying", HOURLY, tidying.tidy),
         Chore("guarding", every, house.guarding.check_all),
         Chore("watching", every, watching.look_around),
         Chore("returning", every, returning.take_all_home),
+        Chore("troubles", EACH_MINUTE, troubles.tell),
     )
 
 
@@ -408,19 +498,6 @@ async def _beside(helper: Awaitable[None]) -> None:
         await helper
     except Exception as error:  # noqa: BLE001 - the last net, as in the worker
         maillog.fault("daemon", type(error).__name__)
-
-
-async def _listen_to_teams(house: House, stopping: asyncio.Event) -> None:
-    """Read what people write in the trackers, and do what they ask."""
-    chosen = house.settings.conversation
-    conversation = Conversation(
-        house.trackers,
-        events=house.store,
-        cases=house.store,
-        changes=KeyChanges(house.store, house.openpgp),
-        mark=chosen.mark,
-    )
-    await conversation.run(stopping, every=chosen.every)
 
 
 async def _show_life(stopping: asyncio.Event) -> None:
@@ -543,18 +620,91 @@ def _endpoint(protocol: MailProtocol, place: TcpEndpoint | UnixEndpoint | FdEndp
             assert_never(place)
 
 
+@dataclass(frozen=True, slots=True)
+class _Web:
+    """The webhooks' door, open, and what proves those of each tracker."""
+
+    server: WebServer
+    hooks: Mapping[str, Hook]
+
+    async def run(self, house: House, stopping: asyncio.Event) -> None:
+        from secbridge.web import Callers, HookApp
+
+        chosen = house.settings.web
+        app = HookApp(
+            self.hooks,
+            house.conversation.nudge,
+            clock=house.clock,
+            callers=Callers(proxies=chosen.proxies, per_minute=chosen.per_minute),
+            max_body=chosen.max_body,
+        )
+        await self.server.run(app, stopping)
+
+
+async def _open_web(settings: Settings, stack: contextlib.AsyncExitStack) -> _Web | None:
+    """Open the webhooks' door, if there is to be one.  Raises ConfigError."""
+    if (place := settings.web.listen) is None:
+        return None
+    from secbridge.web import WebServer  # 100 ms, for those who have webhooks
+
+    hooks, server = build_hooks(settings), WebServer()
+    stack.callback(server.close)
+    try:
+        match place:
+            case TcpEndpoint(host, port):
+                await server.open(host=host, port=port)
+            case UnixEndpoint(path):
+                await server.open(path=str(path))
+            case FdEndpoint(number):
+                await server.open(fd=number)
+            case _:
+                assert_never(place)
+    except OSError as error:
+        raise ConfigError(
+            settings.source,
+            "web.listen",
+            f"cannot be opened ({error.strerror or type(error).__name__})",
+            "choose a free port or path that this user may open",
+        ) from None
+    return _Web(server, hooks)
+
+
+def build_hooks(settings: Settings) -> dict[str, Hook]:
+    """Return what proves the webhooks of each tracker that has a secret for them.
+
+    Raises ConfigError for a secret that cannot be read, or cannot be one.
+    """
+    found: dict[str, Hook] = {}
+    for name in settings.trackers:
+        plugin = registry.plugin(settings.tracker_kind(name))
+        if not isinstance(plugin, registry.HookingPlugin):
+            continue
+        options = settings.tracker_settings(name, plugin)
+        try:
+            hook = plugin.hook(partial(settings.tracker_secret, name), options)
+        except PermanentFault as error:
+            place = f"trackers.{name}.{error.setting}"
+            raise ConfigError(settings.source, place, "cannot be used", error.mend) from None
+        if hook is not None:
+            found[name] = hook
+    return found
+
+
 def build_steps(house: House) -> Steps:
     """Return the steps of a delivery through these rooms."""
     store, mark = house.store, house.settings.conversation.mark
     return Steps(
         deliveries=store,
         cases=store,
+        events=store,
         examiner=house.examiner,
         answering=house.answering,
         aliases=house.aliases,
         places=store,
         guarding=house.guarding,
         filing=Filing(house.guarding, house.shelters, mark=mark),
+        reopens=house.settings.conversation.closed is FollowUp.REOPEN,
+        mark=mark,
     )
 
 

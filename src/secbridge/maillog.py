@@ -74,9 +74,39 @@ def commented(delivery: str, case: str, took_ms: int) -> None:
     _log.info("case.commented", delivery=delivery, case=case, ms=took_ms)
 
 
+def reopened(delivery: str, case: str) -> None:
+    """Tell that a mail of the reporter opened a closed issue again."""
+    _log.info("case.reopened", delivery=delivery, case=case)
+
+
+def not_reopened(delivery: str, case: str, why: str) -> None:
+    """Tell, with an alarm, that the tracker does not let us reopen an issue."""
+    _log.error("case.not_reopened", delivery=delivery, case=case, why=why, alarm=True)
+
+
 def commanded(case: str, command: str, outcome: str, took_ms: int) -> None:
     """Tell that a command of the team has its outcome."""
     _log.info("case.commanded", case=case, command=command, outcome=outcome, ms=took_ms)
+
+
+def said(case: str, kind: str, *, encrypted: bool, waits: bool) -> None:
+    """Tell that a letter of the team is on its way; ``waits``: the case is on hold."""
+    _log.info("case.said", case=case, kind=kind, encrypted=encrypted, waits=waits)
+
+
+def announced(case: str, members: int) -> None:
+    """Tell to how many of the team a mail says who handles a case."""
+    _log.info("case.announced", case=case, members=members)
+
+
+def unanswered(case: str, outcome: str, why: str) -> None:
+    """Tell that a command was done, and its issue takes no answer."""
+    _log.error("case.unanswered", case=case, outcome=outcome, why=why, alarm=True)
+
+
+def not_adopted(tracker: str, issue: str, why: str) -> None:
+    """Tell that a command stands on an issue that is no case and cannot be one."""
+    _log.warning("issue.not_adopted", tracker=tracker, issue=issue, why=why)
 
 
 def set_aside(delivery: str, why: str) -> None:
@@ -106,6 +136,11 @@ def withheld(delivery: str, case: str | None, why: str) -> None:
     _log.info("case.answer_withheld", delivery=delivery, case=case, why=why)
 
 
+def over_budget(delivery: str, case: str, why: str) -> None:
+    """Tell, with an alarm, that a mail is filed and not answered: too many answers went out."""
+    _log.error("case.over_budget", delivery=delivery, case=case, why=why, alarm=True)
+
+
 def done(delivery: str) -> None:
     """Tell that nothing is left to do for a delivery."""
     _log.info("delivery.done", delivery=delivery)
@@ -124,6 +159,11 @@ def outdated(outgoing: int, case: str, kind: str, why: str) -> None:
 def send_refused(outgoing: int, case: str, kind: str, status: str) -> None:
     """Tell that a mail of ours will not go, and raise an alarm."""
     _log.error("mail.refused", outgoing=outgoing, case=case, kind=kind, status=status, alarm=True)
+
+
+def trouble_told(outgoing: int, case: str, tracker: str, issue: str) -> None:
+    """Tell that the issue of a case knows of a mail that will not leave."""
+    _log.info("mail.trouble-told", outgoing=outgoing, case=case, tracker=tracker, issue=issue)
 
 
 def deferred(subject: str, why: str, seconds: int, *, alarm: bool) -> None:
@@ -274,6 +314,19 @@ def tracker_failed(
         request_id=request_id,
         mend=mend,
     )
+
+
+# ── Webhooks ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def hinted(tracker: str, outcome: str, took_ms: int) -> None:
+    """Tell that a tracker's webhook was proven: it made us look, or was late or a repeated one."""
+    _log.info("web.hinted", tracker=tracker, outcome=outcome, ms=took_ms)
+
+
+def not_let_in(reason: str, peer: str) -> None:
+    """Tell that a request to the webhooks proved nothing, and so got nothing."""
+    _log.warning("web.refused", reason=reason, peer=peer)
 
 
 def looked_up(source: str, outcome: str, detail: str, took_ms: int) -> None:

@@ -101,6 +101,14 @@ async def test_the_trackers_own_account_is_marked(reader: Reader) -> None:
     assert not await reader.bench.tracker.may_command(event.author)
 
 
+async def test_a_line_with_a_slash_may_be_gone_and_done(reader: Reader) -> None:
+    """GitLab takes quick actions out of a comment and does them: no slash is a command of ours."""
+    reader.bench.gitlab.write(1, "/reply hello\n/close", author=2)
+    assert await reader.comments() == ["/reply hello"]
+    assert reader.bench.gitlab.issues()[0]["state"] == "closed"
+    assert not reader.bench.tracker.leaves_slashes
+
+
 @pytest.mark.parametrize(("internal", "public"), [(True, False), (False, True)])
 async def test_a_note_that_service_desk_mails_out_is_public(
     reader: Reader, internal: bool, public: bool

@@ -91,7 +91,7 @@ async def test_a_persons_comment_comes_once_with_its_words(both: JiraBench) -> N
     (comment,) = written(events)
     assert comment.text == "sb: reply\nDear reporter,\n\nthanks."
     assert (comment.key, comment.comment_id) == (number, number)
-    assert comment.author == Actor("alex", "Alex")
+    assert comment.author == Actor("alex", "Alex", account="alex")
     assert comment.issue == ref
     assert not comment.public
     events, _ = await both.tracker.events(cursor)

@@ -8,10 +8,10 @@ from datetime import date
 from typing import Any, Self
 
 from tests.support.fake_github import FakeGitHub
-from tests.support.trackers import HeldClock, Shown
+from tests.support.trackers import HeldClock, Shown, changed_labels
 
 from secbridge.model.case import IssueRef
-from secbridge.model.issue import Actor, CommentDraft, IssueDraft
+from secbridge.model.issue import Actor, CommentDraft, IssueChange, IssueDraft
 from secbridge.model.plaintext import Secret
 from secbridge.ports import EffectKey, Tracker
 from secbridge.rules.drafting import markdown
@@ -105,6 +105,28 @@ class GitHubBench:
     async def close(self, ref: IssueRef) -> None:
         """Close an issue by hand."""
         self.github.edit(int(ref.number), state="closed", state_reason="completed")
+
+    async def change(self, ref: IssueRef, change: IssueChange) -> None:
+        """Change labels, people or state by hand."""
+        (issue,) = [one for one in self.github.issues() if str(one["number"]) == ref.number]
+        labels = changed_labels([label["name"] for label in issue["labels"]], change)
+        given: dict[str, Any] = {"labels": labels}
+        if change.assignees is not None:
+            given["assignees"] = list(change.assignees)
+        if change.open is not None:
+            given["state"] = "open" if change.open else "closed"
+            given["state_reason"] = "reopened" if change.open else "completed"
+        self.github.edit(int(ref.number), **given)
+
+    async def open_by_hand(self, *, secret: bool) -> IssueRef | None:
+        """Open an issue, as alex; it is as secret as the repository."""
+        number = len(self.github.issues(self.project)) + 1
+        name = f"{self.project}#{number}"
+        self.github.edit(name, open="By hand", by="alex", labels=["Security"])
+        self.github.settings(visibility="private" if secret else "public")
+        issue = self.github.issues(self.project)[-1]
+        ref: IssueRef = self.desk.seen(issue, secret=secret).ref
+        return ref
 
     async def alive(self) -> Sequence[str]:
         """Return what was alive in texts."""

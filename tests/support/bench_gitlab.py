@@ -7,16 +7,19 @@ from datetime import date
 from typing import Any, Self
 
 from tests.support.fake_gitlab import FakeGitLab
-from tests.support.trackers import HeldClock, Shown
+from tests.support.trackers import HeldClock, Shown, changed_labels
 
 from secbridge.model.case import IssueRef
-from secbridge.model.issue import Actor, CommentDraft, IssueDraft
+from secbridge.model.issue import Actor, CommentDraft, IssueChange, IssueDraft
 from secbridge.model.plaintext import Secret
 from secbridge.ports import EffectKey, Tracker
 from secbridge.rules.drafting import markdown
 from secbridge.trackers import registry
 from secbridge.trackers.gitlab import GitLabTracker
 from secbridge.trackers.registry import TeamSealer, TrackerContext
+
+PEOPLE = {"alex": 1, "kim": 2, "outsider": 3}
+"""The numbers of the fake's people."""
 
 
 class GitLabBench:
@@ -92,6 +95,22 @@ class GitLabBench:
     async def close(self, ref: IssueRef) -> None:
         """Close an issue by hand."""
         self.gitlab.edit(ref.number, state="closed")
+
+    async def change(self, ref: IssueRef, change: IssueChange) -> None:
+        """Change labels, people or state by hand."""
+        (issue,) = [one for one in self.gitlab.issues() if str(one["iid"]) == ref.number]
+        labels = changed_labels(issue["labels"], change)
+        given: dict[str, Any] = {"labels": labels}
+        if change.assignees is not None:
+            given["assignee_ids"] = [PEOPLE[name] for name in change.assignees]
+        if change.open is not None:
+            given["state"] = "opened" if change.open else "closed"
+        self.gitlab.edit(ref.number, **given)
+
+    async def open_by_hand(self, *, secret: bool) -> IssueRef | None:
+        """Open an issue, as alex."""
+        self.gitlab.open_by_hand(labels=["Security"], confidential=secret)
+        return self.desk.places.ref(self.gitlab.issues()[-1])
 
     async def alive(self) -> Sequence[str]:
         """Return what acted, and what was alive in texts."""

@@ -7,13 +7,14 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, Self
 
-from tests.support.fake_jira import USER, FakeJira
-from tests.support.trackers import HeldClock, Shown
+from tests.support.fake_jira import TEAM, USER, FakeJira
+from tests.support.trackers import HeldClock, Shown, changed_labels
 
 from secbridge.model.case import IssueRef
-from secbridge.model.issue import Actor, CommentDraft, IssueDraft, Paragraph
+from secbridge.model.issue import Actor, CommentDraft, IssueChange, IssueDraft, Paragraph
 from secbridge.model.plaintext import Secret
 from secbridge.ports import EffectKey, Tracker
+from secbridge.trackers import jira_answers as answers
 from secbridge.trackers import registry
 from secbridge.trackers.jira import JiraTracker
 from secbridge.trackers.jira_desk import TEXT_LIMIT
@@ -24,7 +25,7 @@ class JiraBench:
     """The Jira adapter before the fake Jira; ``settings`` are those of its table."""
 
     questions = ("user", "users", "list-issues")
-    commander = Actor("alex", "Alex")
+    commander = Actor("alex", "Alex", account="alex")
     stranger = Actor("outsider", "Out Sider")
 
     def __init__(
@@ -126,6 +127,21 @@ class JiraBench:
     async def close(self, ref: IssueRef) -> None:
         """Close an issue by hand."""
         self.jira.edit(_number(ref), status="Done")
+
+    async def change(self, ref: IssueRef, change: IssueChange) -> None:
+        """Change labels, people or state by hand."""
+        (issue,) = [one for one in self.jira.issues() if one["id"] == ref.id]
+        given: dict[str, Any] = {"labels": changed_labels(issue["fields"]["labels"], change)}
+        if change.assignees is not None:
+            given["assignee"] = next(iter(change.assignees), None)
+        if change.open is not None:
+            given["status"] = "In Progress" if change.open else "Done"
+        self.jira.edit(_number(ref), **given)
+
+    async def open_by_hand(self, *, secret: bool) -> IssueRef | None:
+        """Open an issue, as alex."""
+        self.jira.edit(0, open={"labels": ["Security"], "security": TEAM if secret else None})
+        return self.desk.ref_of(answers.facts(self.jira.issues()[-1]))
 
     async def alive(self) -> Sequence[str]:
         """Return what was alive in texts."""

@@ -139,6 +139,11 @@ class World(fake_server.World):
             self._transfer(name, order["transfer"])
         elif "comment" in order:
             self._comment(name, order)
+        elif "edit_comment" in order:
+            changed = order["edit_comment"]
+            (note,) = [one for one in self.notes if one["id"] == changed["id"]]
+            note.update(updated_at=now(), **changed)
+            self.issues[name]["updated_at"] = now()
         elif "comments" in order:
             self._comments(name, order)
         elif "fill" in order:
@@ -148,7 +153,12 @@ class World(fake_server.World):
         elif "open" in order:
             self._open(name, order)
         else:
-            self.issues[name].update({"updated_at": now()} | order)
+            kept = self.issues[name]
+            if all(isinstance(label, str) for label in order.get("labels", [{}])):
+                order["labels"] = _labels(self, kept["repository"], order["labels"])
+            if "assignees" in order:
+                order["assignees"] = [self.person(login) for login in order["assignees"]]
+            kept.update({"updated_at": now()} | order)
 
     def _edit_advisory(self, ghsa: str, order: Json) -> None:
         kept = self.advisories[ghsa]
@@ -541,6 +551,7 @@ def _remove_label(world: World, path: Mapping[str, str], body: Json) -> Response
     if len(left) == len(kept["labels"]):
         return _error(404, "Label does not exist")
     kept["labels"] = left
+    kept["updated_at"] = now()
     return JSONResponse(left)
 
 

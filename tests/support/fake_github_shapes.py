@@ -6,15 +6,16 @@ specification requires them, and the fake's answers are held against it.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
+
+from tests.support.fake_server import present
 
 Json = dict[str, Any]
 
 
 def now() -> str:
     """Return the time as GitHub writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return present().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def user(base: str, login: str, number: int) -> Json:

@@ -22,7 +22,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
@@ -108,7 +108,8 @@ class World(fake_server.World):
         """Return the time as GitLab writes it; ``frozen`` stops it."""
         if self.frozen:
             return self.frozen
-        return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = fake_server.present().isoformat(timespec="milliseconds")
+        return now.replace("+00:00", "Z")
 
     def state(self) -> Json:
         """Return issues and notes as the API shows them, and what else there is."""
@@ -142,7 +143,12 @@ class World(fake_server.World):
 
 def _write_note(world: World, place: str, given: Json) -> None:
     issue = world.issues[place]
-    note = _new_note(world, issue, given["body"], internal=given.get("internal", False))
+    text, actions = (given["body"], []) if given.get("system") else extract(given["body"])
+    for action in actions:
+        _act(world, issue, action)
+    if not text:
+        return  # a note of quick actions alone is none
+    note = _new_note(world, issue, text, internal=given.get("internal", False))
     note |= {"author_id": given.get("author", 1), "system": given.get("system", False)}
     world.notes[place].append(note)
 

@@ -15,7 +15,7 @@ import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -207,7 +207,7 @@ def _touch(world: World, issue: Json) -> None:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "+0000"
+    return fake_server.present().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "+0000"
 
 
 # ── Entities ─────────────────────────────────────────────────────────────────────────────────────
@@ -512,7 +512,7 @@ def _clause(world: World, issue: Json, clause: str) -> bool:
         case [("created" | "updated") as name, (">=" | "<") as sign, span]:
             minutes = re.fullmatch(r'"-(\d+)m"', span)
             assert minutes is not None, clause
-            then = datetime.now(UTC) - timedelta(minutes=int(minutes[1]))
+            then = fake_server.present() - timedelta(minutes=int(minutes[1]))
             value = issue["indexed" if name == "updated" else name]
             is_since = datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%f%z") >= then
             return is_since is (sign == ">=")

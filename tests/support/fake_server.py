@@ -24,6 +24,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 from urllib.parse import parse_qs
@@ -34,6 +35,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tests.support import hooking
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 Json = dict[str, Any]
@@ -70,6 +72,17 @@ TRANSPORT_FAULTS: Mapping[str, str] = {
 }
 """Each fault with the kind of request that it waits for."""
 
+# ── Time ─────────────────────────────────────────────────────────────────────────────────────────
+
+_stopped_at: list[datetime] = []
+"""The time at which a test holds the clock of this process, if it does."""
+
+
+def present() -> datetime:
+    """Return the fake's present: the machine's, or the one that a test holds in its hand."""
+    return _stopped_at[-1] if _stopped_at else datetime.now(UTC)
+
+
 # ── State ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -104,6 +117,8 @@ class World:
     acts: list[Json] = field(default_factory=list)
     elsewhere: list[Json] = field(default_factory=list)
     late: list[Callable[[], Response]] = field(default_factory=list)
+    hook: Json = field(default_factory=dict)
+    hooked: list[int] = field(default_factory=list)
     ids: int = 1000
 
     def next_id(self) -> int:
@@ -201,6 +216,7 @@ class Server(Generic[AnyWorld]):
             Route("/_settings", self._settings, methods=["POST"]),
             Route("/_edit", self._edit, methods=["POST"]),
             Route("/_reset", self._reset, methods=["POST"]),
+            Route("/_time", self._time, methods=["POST"]),
             Route("/_release", self._release, methods=["POST"]),
             Route("/_state", self._state),
             Route("/_elsewhere/{rest:path}", self._elsewhere, methods=["GET", "POST", "PUT"]),
@@ -339,13 +355,23 @@ class Server(Generic[AnyWorld]):
         return JSONResponse({})
 
     async def _edit(self, request: Request) -> Response:
-        self.world.edit(await request.json())
+        """Do what a person does, and tell it by webhook, where there is one."""
+        order, world = await request.json(), self.world
+        world.edit(dict(order))
+        for _ in range(world.hook.get("times", 1) if world.hook else 0):
+            world.hooked.append(await asyncio.to_thread(hooking.send, world.hook, order))
         return JSONResponse({})
 
     async def _reset(self, request: Request) -> Response:
         self.freed.set()
         self.freed = asyncio.Event()
         self.world = self.new_world(self.world.base)
+        _stopped_at.clear()
+        return JSONResponse({})
+
+    async def _time(self, request: Request) -> Response:
+        """Hold the clock at a time."""
+        _stopped_at[:] = [datetime.fromisoformat((await request.json())["at"])]
         return JSONResponse({})
 
     async def _release(self, request: Request) -> Response:
@@ -361,6 +387,7 @@ class Server(Generic[AnyWorld]):
             "requests": world.requests,
             "acts": world.acts,
             "elsewhere": world.elsewhere,
+            "hooked": world.hooked,
         }
         return JSONResponse(world.state() | shared)
 
@@ -523,9 +550,21 @@ class Handle:
         """Forget everything."""
         self._call("/_reset", {})
 
+    def hold_time(self, at: datetime) -> None:
+        """Let it be this time there, and stay so, until ``reset``."""
+        self._call("/_time", {"at": at.isoformat()})
+
     def release(self) -> int:
         """Let requests that hung as ``late`` take effect now, and return how many did."""
         return int(self._call("/_release", {})["acted"])
+
+    def hook_to(self, url: str, scheme: str, **more: object) -> None:
+        """Tell by webhook what people do from now on: how it is proven, perhaps how many times."""
+        self.settings(hook={"url": url, "scheme": scheme, **more})
+
+    def hooked(self) -> list[int]:
+        """Return how each webhook was answered."""
+        return list(self.state()["hooked"])
 
     def requests(self, kind: str = "") -> list[Json]:
         """Return the requests that came, with their bodies, all or those of one kind."""

@@ -43,6 +43,7 @@ __all__ = [
     "a_report",
     "alarms",
     "case_in",
+    "changed_labels",
     "comment_draft",
     "log_lines",
     "new_key",
@@ -121,6 +122,14 @@ class LocalBench:
         change = IssueChange(open=False)
         await self.rows.change_issue(int(ref.number), change, self.clock.now(), by="kim")
 
+    async def change(self, ref: IssueRef, change: IssueChange) -> None:
+        """Change, as ``secbridge issue label`` and its neighbours do."""
+        await self.rows.change_issue(int(ref.number), change, self.clock.now(), by="kim")
+
+    async def open_by_hand(self, *, secret: bool) -> IssueRef | None:
+        """Return None: no command opens an issue here."""
+        return None
+
     async def alive(self) -> Sequence[str]:
         """Return lines of a stranger's that could be taken for ours: nothing else acts in it."""
         return [
@@ -130,6 +139,12 @@ class LocalBench:
             for line in text.split("\n")
             if any(control in line for control in "\x1b\r\x00\x07\u202e")
         ]
+
+
+def changed_labels(labels: Sequence[str], change: IssueChange) -> list[str]:
+    """Return an issue's labels after a change."""
+    kept = [label for label in labels if label not in change.remove_labels]
+    return list(dict.fromkeys([*kept, *change.add_labels]))
 
 
 def _no_secret(name: str) -> Secret:

@@ -136,5 +136,6 @@ def test_the_example_shows_each_option_with_its_default() -> None:
     assert set(shown) == set(GitHubSettings.model_fields)
     chosen = {"token_credential", "token_file", "ca_file", "companion"}
     chosen |= {"app_id", "installation_id", "app_key_credential", "app_key_file"}
+    chosen |= {"webhook_secret_credential", "webhook_secret_file"}
     defaults = {name: value for name, value in shown.items() if name not in chosen}
     assert GitHubSettings(**TOKEN) == GitHubSettings(**TOKEN, **defaults)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from secbridge.trackers import registry
 from secbridge.trackers.gitlab import GitLabSettings
 
-SDKS = ("gitlab", "github", "jira", "requests", "httpx", "httpcore", "pytest")
+SDKS = ("gitlab", "github", "jira", "requests", "httpx", "httpcore", "uvicorn", "pytest")
 """What nobody pays for who does not use it; pytest comes with the contract suite."""
 
 BUILT_IN = ("github", "gitlab", "jira", "local")

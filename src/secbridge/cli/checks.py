@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AsyncExitStack
 
 from secbridge.cli.common import moment
-from secbridge.daemon import House, open_house, server_tls
+from secbridge.daemon import House, build_hooks, open_house, server_tls
 from secbridge.errors import ConfigError, Deferral, MessageError, PermanentFault, SecbridgeError
 from secbridge.model.alias import Alias, Member
 from secbridge.model.case import Case
@@ -44,6 +44,7 @@ async def check_everything(settings: Settings) -> Sequence[Finding]:
     """
     findings = [finding for alias in settings.aliases() for finding in alias_findings(alias)]
     findings.append(lookup_finding(settings))
+    findings += web_findings(settings)
     usable = _usable(settings)
     async with AsyncExitStack() as stack:
         try:
@@ -96,6 +97,29 @@ def lookup_finding(settings: Settings) -> Finding:
     outside = f"Others are asked {how}." if asked else "Nobody outside is asked."
     text = f"Reporters' keys are looked for in this order: {', '.join(places)}. {outside}"
     return Finding("key look-up", Severity.OK, text, setting="lookup.sources")
+
+
+def web_findings(settings: Settings) -> Sequence[Finding]:
+    """Return where webhooks come in and of which trackers; one half without the other is idle."""
+    try:
+        hooks, place = build_hooks(settings), settings.web.listen
+    except ConfigError as exc:
+        return configuration_findings(exc)
+    names = ", ".join(hooks)
+    match (place is not None, bool(hooks)):
+        case (True, True):
+            text = f"They are let in at {place}, path /hooks/NAME, for: {names}."
+            return (Finding("webhooks", Severity.OK, text),)
+        case (True, False):
+            text = "They are let in, and no tracker has a secret that could prove them."
+            mend = "Give the tracker's table its webhook secret, or take web.listen out."
+        case (False, True):
+            text = f"There is a secret for them ({names}), and nothing listens."
+            mend = "Set web.listen, or take the secret out: trackers are asked all the same."
+        case _:
+            text = "None come in: trackers are asked from time to time."
+            return (Finding("webhooks", Severity.OK, text),)
+    return (Finding("webhooks", Severity.WARNING, text, mend, "web.listen"),)
 
 
 async def _house_findings(house: House) -> AsyncIterator[Finding]:

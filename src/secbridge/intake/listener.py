@@ -13,18 +13,12 @@ from ssl import SSLContext
 from typing import Any, assert_never
 
 from secbridge.intake.desk import Desk, Network
-from secbridge.intake.endpoints import (
-    Endpoint,
-    MailProtocol,
-    bind_unix,
-    identity,
-    inherited_socket,
-    remove_unix,
-)
+from secbridge.intake.endpoints import Endpoint, MailProtocol
 from secbridge.intake.limits import IntakeLimits
 from secbridge.intake.protocol import Conversation, LMTPConversation
 from secbridge.ports import Clock, Spool
 from secbridge.rules.addresses import AliasBook
+from secbridge.sockets import bind_unix, identity, inherited_socket, remove_unix
 
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _BACKLOG = 128

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from secbridge.errors import Deferral, OutcomeUnknown
 from secbridge.model.case import CommentRef, IssueRef
-from secbridge.model.issue import Actor, CommentDraft, IssueDraft
+from secbridge.model.issue import Actor, CommentDraft, IssueChange, IssueDraft
 from secbridge.model.plaintext import Secret
 from secbridge.ports import EffectKey, Tracker
 from secbridge.testing.drafts import CANARY
@@ -113,6 +113,17 @@ class Bench(Protocol):
 
     async def close(self, ref: IssueRef) -> None:
         """Close an issue, as a person of the team does by hand."""
+        ...
+
+    async def change(self, ref: IssueRef, change: IssueChange) -> None:
+        """Change labels, people or state of an issue, as a person of the team does by hand."""
+        ...
+
+    async def open_by_hand(self, *, secret: bool) -> IssueRef | None:
+        """Open an issue with the label ``Security``, as a person of the team does by hand.
+
+        Return None where only secbridge opens issues, or where all of them are secret.
+        """
         ...
 
     async def alive(self) -> Sequence[str]:

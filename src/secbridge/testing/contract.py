@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pytest
 
-from secbridge.errors import Deferral
+from secbridge.errors import Deferral, NotConfidential
 from secbridge.model.case import IssueRef
 from secbridge.model.issue import (
     CommentWritten,
@@ -244,8 +244,92 @@ class TrackerContract:
         reader = _Reader(bench.tracker)
         await reader.read()
         await bench.close(ref)
-        changes = [event for event in await reader.read() if isinstance(event, IssueChanged)]
+        changes = _changes(await reader.read())
         assert [(ref, False)] == [(change.issue, change.state.open) for change in changes]
+
+    async def test_what_people_change_comes_as_it_is_then(self, bench: Bench) -> None:
+        """Labels, people and state, also when two changes follow within one second."""
+        ref = await bench.tracker.ensure_issue(new_key(), report_draft(bench))
+        reader = _Reader(bench.tracker)
+        await reader.read()
+        change = IssueChange(add_labels=("triaged",), assignees=("kim",), open=False)
+        await bench.change(ref, change)
+        state = _changes(await reader.read())[-1].state
+        assert ["Security", "triaged"] == sorted(state.labels)
+        assert (state.assignees, state.open) == (("kim",), False)
+        await bench.change(ref, IssueChange(remove_labels=("triaged",), open=True))
+        state = _changes(await reader.read())[-1].state
+        assert (state.labels, state.open) == (("Security",), True)
+
+    async def test_what_was_closed_is_opened_again(self, bench: Bench) -> None:
+        """A follow-up to a closed issue reopens it, whatever the tracker calls that."""
+        ref = await bench.tracker.ensure_issue(new_key(), report_draft(bench))
+        await bench.tracker.update(ref, IssueChange(open=False))
+        assert not (await bench.tracker.look(ref)).open
+        await bench.tracker.update(ref, IssueChange(open=True))
+        assert (await bench.tracker.look(ref)).open
+
+    async def test_who_wrote_a_comment_can_be_given_the_issue(self, bench: Bench) -> None:
+        """An actor's account is what assignees are called here, or its name is."""
+        ref = await bench.tracker.ensure_issue(new_key(), report_draft(bench))
+        reader = _Reader(bench.tracker)
+        await reader.read()
+        await bench.write(ref, "sb: take")
+        (comment,) = _comments(await reader.read())
+        name = comment.author.account or comment.author.name
+        await bench.tracker.update(ref, IssueChange(assignees=(name,)))
+        assert (name,) == (await bench.tracker.look(ref)).assignees
+
+    async def test_a_slash_is_left_alone_where_that_is_said(self, bench: Bench) -> None:
+        """``/reply`` is a command of ours only where the tracker does nothing with such a line."""
+        ref = await bench.tracker.ensure_issue(new_key(), report_draft(bench))
+        reader, before = _Reader(bench.tracker), (await bench.issues())[0]
+        await reader.read()
+        if not bench.tracker.leaves_slashes:
+            return
+        text = "/reply hello\n/close\n/label ~triaged"
+        await bench.write(ref, text)
+        assert [text] == [comment.text for comment in _comments(await reader.read())]
+        assert before == replace((await bench.issues())[0], comments=())
+
+    # ── Issues that people opened ─────────────────────────────────────────────────────────────────
+
+    async def test_an_issue_of_people_is_worked_on_as_one_of_ours(self, bench: Bench) -> None:
+        """Confidential and labelled, it is heard of, looked at, commented on, changed, related."""
+        ours = await bench.tracker.ensure_issue(new_key(), report_draft(bench))
+        reader = _Reader(bench.tracker)
+        await reader.read()
+        ref = await bench.open_by_hand(secret=True)
+        if ref is None:
+            return
+        await bench.write(ref, "sb: accept")
+        (comment,) = _comments(await reader.read())
+        assert (comment.issue, comment.text) == (ref, "sb: accept")
+        state = await bench.tracker.look(ref)
+        assert (state.confidential, state.open, state.labels) == (True, True, ("Security",))
+        key, draft = new_key(), comment_draft(bench, a_message(text=f"More on {CANARY}"))
+        first = await bench.tracker.ensure_comment(ref, key, draft)
+        again = EffectKey(key.marker, attempted_at=bench.clock.now())
+        assert first == await bench.tracker.ensure_comment(ref, again, draft)
+        assert bench.told_comment(key, draft) == (await bench.issues())[-1].comments[-1]
+        await bench.tracker.update(ref, IssueChange(assignees=("kim",), open=False))
+        state = await bench.tracker.look(ref)
+        assert (state.assignees, state.open) == (("kim",), False)
+        linked = await bench.tracker.link(ref, ours)
+        assert linked is await bench.tracker.link(ref, ours)
+
+    async def test_an_issue_of_people_that_others_see_is_not_written_on(self, bench: Bench) -> None:
+        """It looks as it is, and a comment that would not be the team's alone is refused."""
+        ref = await bench.open_by_hand(secret=False)
+        if ref is None:
+            return
+        assert not (await bench.tracker.look(ref)).confidential
+        draft = replace(comment_draft(bench, a_message(text=CANARY)), internal=False)
+        with log_lines(), pytest.raises(NotConfidential):
+            await bench.tracker.ensure_comment(ref, new_key(), draft)
+        assert (await bench.issues())[-1].comments == ()
+
+    # ── Who may command ───────────────────────────────────────────────────────────────────────────
 
     async def test_those_may_command_who_have_the_role_and_never_we(self, bench: Bench) -> None:
         """A stranger's command counts nothing, nor does one of our own account or a machine."""
@@ -332,6 +416,10 @@ class _Reader:
 
 def _comments(events: Sequence[TrackerEvent]) -> list[CommentWritten]:
     return [event for event in events if isinstance(event, CommentWritten)]
+
+
+def _changes(events: Sequence[TrackerEvent]) -> list[IssueChanged]:
+    return [event for event in events if isinstance(event, IssueChanged)]
 
 
 def _keys(events: Sequence[TrackerEvent]) -> list[str]:

@@ -13,7 +13,7 @@ accounts, ``github_files`` files; ``github_events`` reads what people did; the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
@@ -30,7 +30,8 @@ from secbridge.model.issue import (
     IssueState,
     TrackerEvent,
 )
-from secbridge.ports import EffectKey, Tracker
+from secbridge.model.plaintext import Secret
+from secbridge.ports import EffectKey, Hook, Tracker
 from secbridge.trackers import telling
 from secbridge.trackers.files import FilePolicy, shown
 from secbridge.trackers.github_advisories import AdvisoryDesk, AdvisoryOptions
@@ -42,6 +43,7 @@ from secbridge.trackers.github_files import Files
 from secbridge.trackers.github_people import People
 from secbridge.trackers.github_place import Dates, Place
 from secbridge.trackers.github_rooms import AdvisoryRoom, CompanionRoom, NoRoom, Room
+from secbridge.trackers.hooks import BodyHook
 from secbridge.trackers.registry import TrackerContext, TrackerSettings
 from secbridge.trackers.remote import RemoteSettings
 
@@ -106,6 +108,12 @@ class GitHubSettings(RemoteSettings):
     )
     branch: str = Field(
         default="", description="The branch that files are committed to; the default one else."
+    )
+    webhook_secret_credential: str = Field(
+        default="", description="The systemd credential with the secret of the tracker's webhook."
+    )
+    webhook_secret_file: Path | None = Field(
+        default=None, description="A file that holds that secret, where there is no systemd."
     )
     commanders: Literal["triage", "write", "maintain", "admin"] = Field(
         default="write", description="The least role of those whose commands in comments count."
@@ -200,6 +208,14 @@ class GitHubPlugin:
             case Mode.ADVISORY:
                 return AdvisoryTracker(builder.advisory_desk(project), builder)
 
+    def hook(self, secret: Callable[[str], Secret], settings: TrackerSettings) -> Hook | None:
+        """Return what proves X-Hub-Signature-256; the one of SHA-1 beside it proves nothing."""
+        if not isinstance(settings, GitHubSettings):
+            raise TypeError("a GitHub needs its own settings")
+        if not (settings.webhook_secret_credential or settings.webhook_secret_file):
+            return None
+        return BodyHook(b"x-hub-signature-256", secret("webhook_secret").reveal().encode())
+
 
 class _Builder:
     """Joins the parts of a tracker, which share one door."""
@@ -279,6 +295,11 @@ class _Common:
         self._context = builder.context
         self._settings = builder.settings
         self._door = builder.door
+
+    @property
+    def leaves_slashes(self) -> bool:
+        """Return True: its editor knows slashes, the API does not."""
+        return True
 
     async def ensure_issue(self, key: EffectKey, draft: IssueDraft) -> IssueRef:
         """Return the one issue or advisory with this marker, secret, labelled and told."""

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from secbridge.errors import PermanentFault, TransientFault
@@ -222,8 +223,13 @@ def _pages(since: str) -> dict[str, Any]:
 
 def _changed(item: Mapping[str, Json], state: IssueState) -> Heard:
     at = _time(item)
-    name = f"issue-{state.ref.id}@{at.isoformat()}"
+    name = f"issue-{state.ref.id}@{at.isoformat()}-{_digest(state)}"
     return Heard(IssueChanged(name, state.ref, at, state), name)
+
+
+def _digest(state: IssueState) -> str:
+    """Return a short name of a state: GitHub's times are whole seconds, and two may be equal."""
+    return sha256(repr(state).encode()).hexdigest()[:12]
 
 
 def _comment(item: Mapping[str, Json], issue: IssueRef, me: Account, kind: str) -> Heard:

@@ -12,7 +12,8 @@ people did, and the questions of ``check()`` are in ``gitlab_checks``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -27,7 +28,8 @@ from secbridge.model.issue import (
     IssueState,
     TrackerEvent,
 )
-from secbridge.ports import EffectKey, Tracker
+from secbridge.model.plaintext import Secret
+from secbridge.ports import EffectKey, Hook, Tracker
 from secbridge.trackers import telling
 from secbridge.trackers.files import FilePolicy, shown
 from secbridge.trackers.gitlab_answers import Role
@@ -38,6 +40,7 @@ from secbridge.trackers.gitlab_events import Events
 from secbridge.trackers.gitlab_files import Files
 from secbridge.trackers.gitlab_people import People
 from secbridge.trackers.gitlab_places import Places
+from secbridge.trackers.hooks import GitLabHook, signing_key
 from secbridge.trackers.registry import TrackerContext, TrackerSettings
 from secbridge.trackers.remote import RemoteSettings
 
@@ -59,6 +62,18 @@ class GitLabSettings(RemoteSettings):
     attachments: FilePolicy = Field(
         default=FilePolicy.SEALED,
         description="What becomes of files: sealed, upload, inline-text or withhold.",
+    )
+    webhook_token_credential: str = Field(
+        default="", description="The systemd credential with the secret token of the webhook."
+    )
+    webhook_token_file: Path | None = Field(
+        default=None, description="A file that holds that token, where there is no systemd."
+    )
+    webhook_signing_token_credential: str = Field(
+        default="", description="The systemd credential with the webhook's signing token (whsec_)."
+    )
+    webhook_signing_token_file: Path | None = Field(
+        default=None, description="A file that holds the signing token, where there is no systemd."
     )
     commanders: Role = Field(
         default=Role.DEVELOPER,
@@ -108,6 +123,18 @@ class GitLabPlugin:
         )
         return GitLabTracker(desk, context, settings)
 
+    def hook(self, secret: Callable[[str], Secret], settings: TrackerSettings) -> Hook | None:
+        """Return what proves a signature, and a token where none is sent."""
+        if not isinstance(settings, GitLabSettings):
+            raise TypeError("a GitLab needs its own settings")
+        token = key = None
+        if settings.webhook_token_credential or settings.webhook_token_file:
+            token = secret("webhook_token").reveal().encode()
+        if settings.webhook_signing_token_credential or settings.webhook_signing_token_file:
+            stem = "webhook_signing_token"
+            key = signing_key(secret(stem), setting=stem)
+        return GitLabHook(token, key) if token or key else None
+
 
 class GitLabTracker:
     """A project in a GitLab; see ``ports.Tracker`` for the promises."""
@@ -117,6 +144,11 @@ class GitLabTracker:
         self._context = context
         self._settings = settings
         self._events = Events(desk, context.labels, context.clock)
+
+    @property
+    def leaves_slashes(self) -> bool:
+        """Return False: any release may execute a word that the one before it left alone."""
+        return False
 
     async def check(self) -> Sequence[Finding]:
         """Ask the project whether it can keep a secret, and whether we have just enough rights."""

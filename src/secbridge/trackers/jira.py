@@ -10,7 +10,8 @@ workflow calls so.  The verbs are in ``jira_desk``, the requests in ``jira_door`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -25,9 +26,11 @@ from secbridge.model.issue import (
     IssueState,
     TrackerEvent,
 )
-from secbridge.ports import EffectKey, Tracker
+from secbridge.model.plaintext import Secret
+from secbridge.ports import EffectKey, Hook, Tracker
 from secbridge.trackers import telling
 from secbridge.trackers.files import FilePolicy
+from secbridge.trackers.hooks import BodyHook
 from secbridge.trackers.jira_checks import Checks
 from secbridge.trackers.jira_desk import JiraDesk, Wishes
 from secbridge.trackers.jira_door import Deployment, JiraDoor
@@ -77,6 +80,12 @@ class JiraSettings(RemoteSettings):
     attachments: FilePolicy = Field(
         default=FilePolicy.UPLOAD,
         description='What becomes of files, which follow the issue; on a service desk "sealed".',
+    )
+    webhook_secret_credential: str = Field(
+        default="", description="The systemd credential with the secret of the tracker's webhook."
+    )
+    webhook_secret_file: Path | None = Field(
+        default=None, description="A file that holds that secret, where there is no systemd."
     )
     commanders: tuple[str, ...] = Field(
         default=("Administrators", "Developers"),
@@ -147,6 +156,15 @@ class JiraPlugin:
         )
         return JiraTracker(desk, context)
 
+    def hook(self, secret: Callable[[str], Secret], settings: TrackerSettings) -> Hook | None:
+        """Return what proves X-Hub-Signature, and that the webhook is not an old one."""
+        if not isinstance(settings, JiraSettings):
+            raise TypeError("a Jira needs its own settings")
+        if not (settings.webhook_secret_credential or settings.webhook_secret_file):
+            return None
+        key = secret("webhook_secret").reveal().encode()
+        return BodyHook(b"x-hub-signature", key, dated=True)
+
 
 class JiraTracker:
     """A project in a Jira; see ``ports.Tracker`` for the promises."""
@@ -155,6 +173,11 @@ class JiraTracker:
         self.desk = desk
         self._context = context
         self._events = Events(desk, context.clock, context.labels)
+
+    @property
+    def leaves_slashes(self) -> bool:
+        """Return True: its editor knows slashes, the API does not."""
+        return True
 
     async def check(self) -> Sequence[Finding]:
         """Ask the project whether it can keep a secret, and whether we have just enough rights."""

@@ -198,7 +198,7 @@ class Events:
             CommentWritten(
                 key=number,
                 issue=issue.ref,
-                author=Actor(editor.id, editor.name),
+                author=Actor(editor.id, editor.name, account=editor.id),
                 at=at,
                 text=self._desk.dialect.words(comment.get("body")),
                 comment_id=number,

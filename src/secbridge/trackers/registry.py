@@ -19,6 +19,9 @@ It has three things (``TrackerPlugin``):
     the network, and is the first place where a client library may be imported: through
     ``library``, so that a missing one names the extra that brings it.
 
+A tracker that can say at once what happened has a fourth, ``hook(secret, settings)``
+(``HookingPlugin``); the others are asked from time to time, as all are.
+
 An adapter maps every exception of its library at its own door, never shows ``str(exc)`` of one, and
 leaves the order of creating, proving and telling to ``secbridge.trackers.telling``.
 """
@@ -32,13 +35,13 @@ from datetime import timedelta
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from secbridge.errors import PermanentFault, SecbridgeError
 from secbridge.model.plaintext import Plaintext, Secret
-from secbridge.ports import CannotEncrypt, Clock, LocalIssues, OpenPGP, Tracker
+from secbridge.ports import CannotEncrypt, Clock, Hook, LocalIssues, OpenPGP, Tracker
 
 GROUP = "secbridge.trackers"
 
@@ -169,6 +172,19 @@ class TrackerPlugin(Protocol):
 
     def create(self, context: TrackerContext, settings: TrackerSettings, project: str) -> Tracker:
         """Return the tracker for one project.  Raises MissingLibrary; touches no network."""
+        ...
+
+
+@runtime_checkable
+class HookingPlugin(Protocol):
+    """A plugin whose trackers say by webhook that something happened; no plugin has to be one."""
+
+    def hook(self, secret: Callable[[str], Secret], settings: TrackerSettings) -> Hook | None:
+        """Return what proves the webhooks of a tracker, or None where its table names no secret.
+
+        ``secret("webhook_secret")`` is that of the context.  Raises ConfigError, and PermanentFault
+        (with ``setting`` and ``mend``) for a secret that cannot be one.
+        """
         ...
 
 

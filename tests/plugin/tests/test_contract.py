@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from secbridge_folder.desk import LIMIT
 from secbridge_folder.shelf import Record
-from secbridge_folder.tracker import plugin
+from secbridge_folder.tracker import FolderTracker, plugin
 
 from secbridge.model.case import IssueRef
-from secbridge.model.issue import Actor, CommentDraft, IssueDraft, Severity
-from secbridge.ports import EffectKey
+from secbridge.model.issue import Actor, CommentDraft, IssueChange, IssueDraft, Severity
+from secbridge.ports import EffectKey, Tracker
 from secbridge.rules.drafting import markdown
 from secbridge.testing import HeldClock, SecrecyContract, Shown, TrackerContract, a_context
 from secbridge.testing.drafts import comment_draft, new_key, report_draft
@@ -39,7 +40,10 @@ class FolderBench:
         self.project = "reports"
         self.clock = HeldClock()
         settings = plugin.settings_model(root=root, commanders=("alex", "kim"))
-        self.tracker = plugin.create(a_context(self.clock), settings, self.project)
+        tracker = plugin.create(a_context(self.clock), settings, self.project)
+        assert isinstance(tracker, FolderTracker)
+        self.tracker: Tracker = tracker
+        self.desk = tracker.desk
 
     async def issues(self) -> Sequence[Shown]:
         """Return what stands in the files."""
@@ -57,7 +61,7 @@ class FolderBench:
             open=record.open,
             labels=record.labels,
             assignees=record.assignees,
-            due=date.fromisoformat(record.due),
+            due=date.fromisoformat(record.due) if record.due else None,
             comments=tuple(file.read_text("utf-8") for file in comments),
         )
 
@@ -82,6 +86,24 @@ class FolderBench:
         """Change the record by hand."""
         file = self.path / ref.number / "issue.json"
         file.write_text(file.read_text("utf-8").replace('"open": true', '"open": false'), "utf-8")
+
+    async def change(self, ref: IssueRef, change: IssueChange) -> None:
+        """Change the record by hand."""
+        file = self.path / ref.number / "issue.json"
+        record = Record.read(file.read_text("utf-8"))
+        gone, given = set(change.remove_labels), change.add_labels
+        labels = (*(label for label in record.labels if label not in gone), *given)
+        people = record.assignees if change.assignees is None else change.assignees
+        is_open = record.open if change.open is None else change.open
+        record = replace(record, labels=labels, assignees=people, open=is_open)
+        file.write_text(record.written(), "utf-8")
+
+    async def open_by_hand(self, *, secret: bool) -> IssueRef | None:
+        """Make a folder by hand."""
+        shelf = self.desk.shelf
+        number = shelf.create(Record(title="By hand", labels=("Security",)), "By hand\n")
+        (self.path / number).chmod(0o770 if secret else 0o775)
+        return self.desk.ref(number)
 
     async def alive(self) -> Sequence[str]:
         """Return links, images and HTML that a CommonMark parser finds."""

@@ -87,6 +87,11 @@ class FolderTracker:
         self._context = context
         self._settings = settings
 
+    @property
+    def leaves_slashes(self) -> bool:
+        """Return True: a file says what was written."""
+        return True
+
     async def ensure_issue(self, key: EffectKey, draft: IssueDraft) -> IssueRef:
         """Return the one issue with this marker, closed to others, labelled and told."""
         draft = shown(draft, self._settings.attachments)
