@@ -432,6 +432,21 @@ async def test_raw_bytes_go_when_nobody_needs_them(store: HeldStore) -> None:
     assert a_mail("kept") == await store.content(kept)
 
 
+async def test_the_bytes_of_our_own_mails_go_as_well(store: HeldStore) -> None:
+    """One that waits keeps its bytes however old it is; of the others the hashes are enough."""
+    delivery = await routed(store)
+    case = await store.open_case(delivery.id, a_route(), reporter=None, must_encrypt=True)
+    await store.post([an_answer(case.id, step=f"letter-{number}") for number in (2001, 2002)])
+    first, second = await store.mails_of_case(case.id)
+    await store.outgoing_sent(first.id, "250 2.0.0")
+    await store.purge(store.clock.advance(days=1))
+    kept = [row.mail.content for row in await store.mails_of_case(case.id)]
+    assert [b"", second.mail.content] == kept
+    own = await store.own_mail(first.mail.message_id)
+    assert own is not None
+    assert first.mail.body_hash == own.body_hash
+
+
 async def test_a_late_duplicate_of_a_purged_mail_is_still_one(store: HeldStore) -> None:
     """The key outlives the content; a new alias for the old mail brings the content back."""
     delivery_id = await accepted(store)

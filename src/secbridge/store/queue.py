@@ -92,6 +92,21 @@ _LET_GO = (
 _WAITING = select(func.count(outgoing.c.message_id.distinct())).where(
     *_OF_CASE, outgoing.c.due_at.is_(None), outgoing.c.owner.is_(None)
 )
+_FORGET = (
+    update(outgoing)
+    .where(
+        outgoing.c.id.in_(
+            select(outgoing.c.id)
+            .where(
+                outgoing.c.state != OutgoingState.QUEUED.value,
+                func.coalesce(outgoing.c.sent_at, outgoing.c.queued_at) < bindparam("before"),
+                func.length(outgoing.c.content) > 0,
+            )
+            .limit(bindparam("most"))
+        )
+    )
+    .values(content=b"")
+)
 
 
 def add(
@@ -127,6 +142,11 @@ def let_go(transaction: Transaction, case_id: str, now: datetime) -> int:
 def waiting(transaction: Transaction, case_id: str) -> int:
     """Return how many mails of a case are not due for a hold, those under way not counted."""
     return int(transaction.connection.execute(_WAITING, {"of_case": case_id}).scalar_one())
+
+
+def forget_contents(transaction: Transaction, before: datetime, *, most: int) -> int:
+    """Delete the bytes of mails that left, or never will, before then; return of how many."""
+    return transaction.connection.execute(_FORGET, {"before": before, "most": most}).rowcount
 
 
 def release(transaction: Transaction, owner: str, now: datetime) -> None:
