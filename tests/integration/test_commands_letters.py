@@ -137,9 +137,11 @@ async def test_who_takes_a_case_is_known_to_everybody(
         assert REPORTER not in status
 
 
-async def test_the_sender_of_a_report_stays_who_is_answered(talk: Talk) -> None:
-    """A command cannot turn a reporter's thread to somebody else; the same address is no change."""
+async def test_another_address_of_the_reporter_needs_a_key_of_its_own(talk: Talk) -> None:
+    """The key of the old one is left behind, and the thread stays an encrypted one."""
     case = await talk.report()
-    assert "Nothing was done" in await talk.say("sb: reporter mallory@example.com")
-    assert "Mail of this case goes" in await talk.say(f"sb: reporter {REPORTER}")
-    assert REPORTER == (await talk.case(case)).reporter
+    assert "Mail of this case goes" in await talk.say("sb: reporter rita@elsewhere.example.com")
+    now = await talk.case(case)
+    assert ("rita@elsewhere.example.com", None, True) == (now.reporter, now.key, now.must_encrypt)
+    assert "Nothing was sent" in await talk.say("sb: reply Can you confirm the fix?")
+    assert [] == talk.office.sent("rita@elsewhere.example.com")

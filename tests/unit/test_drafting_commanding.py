@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from tests.support.messages import NOON, a_case
@@ -13,13 +12,7 @@ from secbridge.model.delivery import Outgoing, OutgoingState
 from secbridge.model.issue import Block, Facts, Paragraph, Untrusted
 from secbridge.model.message import CertificateSource
 from secbridge.model.reply import NotSaid, OutgoingMail, ReplyKind, Said
-from secbridge.rules.commands import (
-    REJECTION_CLASSES,
-    USAGES,
-    CommandName,
-    Mistake,
-    MistakeKind,
-)
+from secbridge.rules.commands import CommandName, Mistake, MistakeKind
 from secbridge.rules.drafting import commanding
 from secbridge.rules.drafting.commanding import Effects, Sent
 from secbridge.rules.letters import NOT_SAID

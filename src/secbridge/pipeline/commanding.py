@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from secbridge.errors import PermanentFault
+from secbridge.errors import NotConfidential, PermanentFault
 from secbridge.model.alias import Alias
 from secbridge.model.case import Case, CaseStatus, IssueRef
 from secbridge.model.delivery import OutgoingState
@@ -27,7 +27,6 @@ from secbridge.rules import commands, identity, letters, replies
 from secbridge.rules.commands import Command, CommandName, Mistake
 from secbridge.rules.drafting import commanding
 from secbridge.rules.drafting.commanding import Effects, Sent
-from secbridge.rules.structure import same_address
 
 Place = tuple[str, str]
 """A tracker's name and a project in it."""
@@ -104,7 +103,7 @@ class Commanding:
 
         Raises Deferral where a fault of ours or a tracker's absence stands in the way.
         """
-        if order.edited and await self._has_written(order):
+        if order.edited and await self.has_written(order):
             return Outcome("edited", commanding.edited())
         match order.asked:
             case Command():
@@ -180,7 +179,7 @@ class Commanding:
     def _not_said(self, order: Order, said: NotSaid) -> Outcome:
         return Outcome(said.code, commanding.not_said(said, order.case.id, mark=self._mark))
 
-    async def _has_written(self, order: Order) -> bool:
+    async def has_written(self, order: Order) -> bool:
         """Return whether a letter of this event is on its way, whatever its text is by now."""
         number = identity.letter_number(self._secret, order.case.id, order.key)
         step = f"{replies.LETTER}{number}"
@@ -220,7 +219,7 @@ class Commanding:
             ):
                 return True
             return await self._told_other(order, other, other.issue)
-        except PermanentFault:
+        except (PermanentFault, NotConfidential):  # the other one may be public by now
             return False
 
     async def _told_other(self, order: Order, other: Case, issue: IssueRef) -> bool:
@@ -267,12 +266,12 @@ class Commanding:
         return Outcome("taken", commanding.taken(order.case, handler, assigned=assigned))
 
     def name_of(self, case: Case, account: str, name: str = "") -> str:
-        """Return how the roster calls an account, else its own name, else the account."""
+        """Return how the roster calls an account, else its own name, else the account.
+
+        Names are what people call themselves: nobody gets that of somebody else in the roster.
+        """
         alias = self._aliases.get(case.route.alias)
-        for member in alias.members if alias else ():
-            if letters.is_called(member, account) or letters.is_called(member, name):
-                return letters.name_of(member)
-        return name or account
+        return letters.called(alias.members if alias else (), account, name)
 
     # ── Keys, reporters, mail that waits ─────────────────────────────────────────────────────────
 
@@ -284,11 +283,11 @@ class Commanding:
                 return Outcome(code, commanding.key_refused(code))
 
     async def _reporter(self, order: Order, address: str) -> Outcome:
-        """Say to whom answers go; who sent a report by mail stays who is answered."""
+        """Say to whom answers go; the key of another address stays behind.
+
+        An encrypted thread stays one: nothing leaves for it before the new address has a key.
+        """
         case = order.case
-        is_same = case.reporter is not None and same_address(case.reporter, address)
-        if case.reporter is not None and not is_same and not case.adopted:
-            return Outcome("reporter-kept", commanding.reporter_kept())
         if (why := letters.refused_address(address, self._aliases)) is not None:
             return self._not_said(order, NotSaid(why))
         await self._cases.attach_reporter(case.id, address, by=order.by)

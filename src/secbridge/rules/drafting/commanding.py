@@ -270,16 +270,6 @@ def reporter_set(case_id: str) -> Blocks:
     return (Paragraph(text), Facts(rows))
 
 
-def reporter_kept() -> Blocks:
-    """Say that the reporter of a report that came by mail is who sent it."""
-    return (
-        Paragraph(
-            "Nothing was done: this report came by mail, and who sent it is answered. A colleague "
-            "of the reporter joins by writing to the address of the case."
-        ),
-    )
-
-
 def held(waiting: int, *, mark: str) -> Blocks:
     """Say that mail is kept back."""
     text = f"All mail of this case is kept back until {mark} release."
