@@ -14,6 +14,11 @@ from typer.testing import CliRunner
 
 from secbridge.cli import app
 from secbridge.model.delivery import State
+from secbridge.model.issue import Paragraph
+from secbridge.model.reply import NotSaid
+from secbridge.rules.commands import MARK, REJECTION_CLASSES, USAGES
+from secbridge.rules.drafting import commanding
+from secbridge.rules.letters import NOT_SAID
 from secbridge.rules.lifecycle import mermaid
 from secbridge.settings import load
 
@@ -101,6 +106,42 @@ def test_the_operators_guide_explains_every_state() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
     assert [state.value for state in State if f"| `{state.value}` |" not in text] == []
+
+
+def _rows(document: Path, head: str) -> list[list[str]]:
+    """Return the cells of a table's rows, without the code's marks; ``head`` is its first cell."""
+    tables: list[list[list[str]]] = []
+    for token in _tokens(document):
+        if token.type == "table_open":
+            tables.append([])
+        elif token.type == "tr_open":
+            tables[-1].append([])
+        elif token.type == "inline" and tables and token.level > 3:
+            tables[-1][-1].append(token.content.replace("`", ""))
+    (table,) = [rows for rows in tables if rows[0][0] == head]
+    return table[1:]
+
+
+def test_the_page_for_the_team_lists_every_command_as_the_help_does() -> None:
+    """docs/conversation.md has each command with its form and effect, and the classes."""
+    page = ROOT / "docs" / "conversation.md"
+
+    expected = [[f"{MARK} {usage.form}", usage.effect] for usage in USAGES.values()]
+    assert expected == [row[:2] for row in _rows(page, "command")]
+    text = page.read_text(encoding="utf-8")
+    assert [name for name in REJECTION_CLASSES if f"`{name}`" not in text] == []
+
+
+def test_the_page_for_the_team_has_every_reason_why_nothing_was_sent() -> None:
+    """What an issue is told then stands in docs/conversation.md, with what to do."""
+    expected = []
+    for code in NOT_SAID:
+        told = commanding.not_said(NotSaid(code), "SB-2026-0001", mark=MARK)[0]
+        assert isinstance(told, Paragraph)
+        expected.append(told.text.split(": ")[1].rstrip("."))
+
+    rows = _rows(ROOT / "docs" / "conversation.md", "the answer says")
+    assert sorted(expected) == sorted(row[0] for row in rows)
 
 
 def test_every_rfc_in_the_code_is_listed_with_its_status() -> None:
