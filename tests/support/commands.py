@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.support import zygote
 
 _PATIENCE = 60.0
 
@@ -48,13 +48,10 @@ def secbridge(
     """Run ``secbridge …`` without the variables that a developer may have set."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SECBRIDGE_")}
     chosen = ["--config", str(config)] if config else []
-    done = subprocess.run(
-        [sys.executable, "-m", "secbridge", *map(str, arguments), *chosen],
-        input=stdin,
-        capture_output=True,
-        check=False,
-        timeout=_PATIENCE,
+    ended = zygote.run(
+        [*map(str, arguments), *chosen],
+        stdin=stdin,
         env={**clean, "LC_ALL": "C.UTF-8", **(env or {})},
-        cwd=Path(__file__).resolve().parents[2],
+        patience=_PATIENCE,
     )
-    return Done(done.returncode, done.stdout, done.stderr.decode())
+    return Done(ended.status, ended.out, ended.err.decode())

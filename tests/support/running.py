@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support import zygote
+
 PATIENCE = 30.0
 """Seconds after which a test says that something did not happen."""
 
@@ -175,16 +177,9 @@ def _environment(**more: str) -> dict[str, str]:
 
 def command(config: Path, *arguments: str, status: int = 0) -> str:
     """Run ``secbridge …`` as an operator types it and return its stdout."""
-    done = subprocess.run(
-        [sys.executable, "-m", "secbridge", *arguments, "--config", str(config)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-        env=_environment(),
-    )
-    assert done.returncode == status, done.stderr
-    return done.stdout
+    ended = zygote.run([*arguments, "--config", str(config)], env=_environment(), patience=PATIENCE)
+    assert ended.status == status, ended.err.decode()
+    return ended.out.decode()
 
 
 def lines_of_json(text: str) -> list[Any]:
