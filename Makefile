@@ -21,8 +21,8 @@ export HOME := $(or $(HOME),$(CURDIR)/.venv/home)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check gates lint types floors unit-file lock-check test-deps wheel bench lock docs
-.PHONY: clean env
+.PHONY: help demo test check gates lint types floors unit-file lock-check test-deps story wheel bench
+.PHONY: lock docs clean env
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ lock-check: $(STAMP)
 
 test-deps:  ## install the servers of the end-to-end tests (needs root)
 	@.ci/test-deps
+
+story: $(STAMP)  ## let the power go at every point of the story, before every tracker (some minutes)
+	@STORY=full $(BIN)/python -m pytest -p no:xdist --timeout 3600 tests/e2e/test_story.py
 
 wheel: $(STAMP)  ## build the package into dist/
 	@rm -rf dist

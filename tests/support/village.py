@@ -62,12 +62,22 @@ class Village:
 
 
 @contextmanager
-def village(keys: Keys, folder: Path) -> Iterator[Village]:
-    """Start Postfix with the alias going to a port where a daemon will listen."""
+def village(keys: Keys, folder: Path, *, members: Sequence[str] = ()) -> Iterator[Village]:
+    """Start Postfix with the alias going to a port where a daemon will listen.
+
+    ``members`` have mailboxes, and get a copy of what is sent to the alias.
+    """
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port = int(probe.getsockname()[1])
     aliases = {ROLE: f"inet:127.0.0.1:{port}"}
-    with copied_ring(keys.role) as role, Postfix(aliases=aliases, mailboxes=[REPORTER]) as postfix:
+    with (
+        copied_ring(keys.role) as role,
+        Postfix(
+            aliases=aliases,
+            mailboxes=[REPORTER, *members],
+            copies={ROLE: members} if members else None,
+        ) as postfix,
+    ):
         yield Village(postfix, role, keys, port, folder)
 
 
