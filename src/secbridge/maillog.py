@@ -79,6 +79,11 @@ def reopened(delivery: str, case: str) -> None:
     _log.info("case.reopened", delivery=delivery, case=case)
 
 
+def not_linked(case: str, earlier: str, why: str) -> None:
+    """Tell that the issue of an earlier case took neither link nor comment."""
+    _log.warning("case.not_linked", case=case, earlier=earlier, why=why)
+
+
 def not_reopened(delivery: str, case: str, why: str) -> None:
     """Tell, with an alarm, that the tracker does not let us reopen an issue."""
     _log.error("case.not_reopened", delivery=delivery, case=case, why=why, alarm=True)

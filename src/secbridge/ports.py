@@ -148,7 +148,8 @@ class Deliveries(Protocol):
     async def purge(self, before: datetime) -> int:
         """Delete the raw bytes of mails all of whose deliveries were done before then.
 
-        Return the number of mails.  What is known of them stays, so a late duplicate is still one.
+        Return the number of mails.  Those of ours that are closed as long go, too.  What is known
+        of all of them stays, so a late duplicate is still one.
         """
         ...
 
@@ -226,10 +227,13 @@ class Cases(Protocol):
         """Return the case for which we issued one of these Message-IDs to the outside, or None."""
         ...
 
-    async def case_by_incoming_ids(self, alias: str, message_ids: Sequence[str]) -> Case | None:
+    async def case_by_incoming_ids(
+        self, alias: str, message_ids: Sequence[str], *, author: str | None = None
+    ) -> Case | None:
         """Return the case with which one of these Message-IDs came in from outside, or None.
 
-        Anybody may have named them, so only some senders join a case by them.
+        Anybody may have named them, so only some senders join a case by them; and anybody may have
+        opened a case under one of them, so those that ``author`` reported count before others.
         """
         ...
 
@@ -378,7 +382,8 @@ class HeardBefore:
 class HeardState:
     """What an issue was like when we last heard of it; an account is what assignees hold.
 
-    ``turn`` counts the changes by people that were followed up: it names the next one.
+    ``turn`` counts the changes by people that were followed up: it names the next one.  -1: people
+    changed the issue when nobody listened, so that what it is like now stands for nothing.
     """
 
     open: bool
@@ -399,7 +404,10 @@ class Events(Protocol):
         ...
 
     async def case_of_issue(self, tracker: str, project: str, issue_id: str) -> str | None:
-        """Return the id of the case whose issue this is, or None."""
+        """Return the id of the case whose issue this is, or None.
+
+        ``project`` is where the issue is by now, or through which it is heard of.
+        """
         ...
 
     async def case_of_number(self, tracker: str, project: str, number: str) -> str | None:
@@ -604,7 +612,10 @@ class Outbox(Protocol):
     async def automatic_since(
         self, since: datetime, *, recipient: str | None = None, case_id: str | None = None
     ) -> int:
-        """Count the mails that machines decided to send since then, without the alias's copies."""
+        """Count the mails that machines decided to send since then, without the alias's copies.
+
+        Tags (``name+tag@…``) are all of one ``recipient``.
+        """
         ...
 
     async def untold(self, *, limit: int) -> Sequence[Outgoing]:

@@ -12,6 +12,7 @@ from tests.support.payloads import MARKER
 from secbridge.model.issue import CommentDraft, Untrusted
 from secbridge.model.message import DeliveryReport, Message
 from secbridge.model.reply import OwnMail, ReplyKind
+from secbridge.rules import replies
 from secbridge.rules.drafting import markdown, plain, words
 from secbridge.rules.drafting.bounces import SHOWN, draft_bounce
 
@@ -25,7 +26,8 @@ def draft(
 ) -> CommentDraft | None:
     """Return what an issue is told of a bounce."""
     message = a_message(report=report, author="mailer-daemon@mx.example", text=text)
-    return draft_bounce(a_case(), a_delivery(id="D2"), message, sent)
+    outgoing = replies.number_of(sent.step) if sent else None
+    return draft_bounce(a_case(), a_delivery(id="D2", outgoing=outgoing), message, sent)
 
 
 def told(report: DeliveryReport | None = FAILED, sent: OwnMail | None = ACK, text: str = "") -> str:
@@ -147,6 +149,17 @@ def test_a_bounce_without_a_report_is_told_as_what_it_seems_to_be(
     assert text.startswith("It seems that the reporter did not get this mail of ours.")
     assert ("it seems that there is no such mailbox" in text) == (report is None)
     assert "Sorry, no mailbox here by that name" in text
+
+
+@pytest.mark.parametrize("outgoing", [None, 7])
+def test_a_bounce_that_came_another_way_is_not_taken_for_certain(outgoing: int | None) -> None:
+    """Whoever was written to knows our Message-ID, and may want us to think that nobody got it."""
+    message = a_message(report=FAILED, author="mailer-daemon@mx.example")
+    made = draft_bounce(a_case(), a_delivery(outgoing=outgoing), message, ACK)
+    assert made is not None
+    text = " ".join(plain.comment_text(made).split())
+    assert text.startswith("It seems that the reporter did not get this mail of ours.")
+    assert "anybody may have made it" in text
 
 
 def test_no_more_of_a_bounce_is_shown_than_its_beginning() -> None:

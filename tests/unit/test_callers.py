@@ -8,9 +8,11 @@ from ipaddress import ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from secbridge.web.callers import Callers
 from secbridge.web.memory import Memory
+from secbridge.web.server import LINES, TurnedAway
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PROXIES = [ip_network("127.0.0.0/8"), ip_network("::1/128"), ip_network("10.0.0.0/8")]
@@ -102,3 +104,14 @@ def test_any_octets_name_somebody(forwarded: list[bytes], peer: str | None) -> N
     assert name
     assert name.isascii()
     assert name.isprintable()
+
+
+def test_a_flood_of_connections_does_not_fill_the_log() -> None:
+    """Who never gets as far as a request is not counted as a caller, and yet told of."""
+    turned_away = TurnedAway()
+    with capture_logs() as told:
+        for _ in range(LINES + 5):
+            turned_away.tell("malformed", "192.0.2.1", 7.0)
+        assert len(told) == LINES
+        turned_away.tell("too-slow", "192.0.2.1", 67.0)
+    assert len(told) == LINES + 1

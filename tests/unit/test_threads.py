@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -22,6 +24,7 @@ from secbridge.model.message import (
 )
 from secbridge.pipeline.examining import Examined, recipients_of
 from secbridge.rules.drafting import draft_comment, draft_report, plain, words
+from secbridge.rules.replies import LEEWAY
 from secbridge.rules.threads import (
     MOST_NAMED,
     Found,
@@ -251,6 +254,38 @@ def test_a_member_answered_directly_where_the_reporter_is_a_recipient(
     """A note to the alias alone is no answer."""
     thread = joined(by(ALICE.address, signature("A" * 40)), *recipients)
     assert thread == Thread(CASE.id, Participant.MEMBER, member=ALICE, directly=expected)
+
+
+def test_a_signature_of_before_the_case_makes_nobody_its_author() -> None:
+    """An old signed mail can be sent again by anybody, under any address and in any thread."""
+    oldest = CASE.opened_at - LEEWAY
+    for made, expected in ((oldest - timedelta(seconds=1), False), (oldest, True)):
+        of_alice = replace(signature("A" * 40), signed_at=made)
+        member = joined(by("alice@example.org", of_alice), REPORTER)
+        assert (member.participant is Participant.MEMBER, member.directly) == (expected, expected)
+        of_reporter = replace(signature("F" * 40), signed_at=made)
+        signer = joined(by(COLLEAGUE, of_reporter))
+        assert (signer.participant is Participant.SIGNER, signer.replayed) == (
+            expected, not expected,
+        )  # fmt: skip
+
+
+def test_an_address_that_the_relay_doubts_is_not_the_reporters() -> None:
+    """The bound key's signature proves more; a member's counts, and yet as no answer to anybody."""
+    doubted = _doubted(by(REPORTER), Found(references=CASE))
+    assert isinstance(doubted, Thread)
+    assert doubted.sender == ("thread.participant-new", "thread.reporter-unproven")
+    assert _doubted(by(REPORTER), Found(came_in=CASE)) == Mention(CASE.id, Tie.CAME_IN)
+    signed = _doubted(by(REPORTER, signature("F" * 40)), Found(came_in=CASE))
+    assert isinstance(signed, Thread)
+    assert signed.participant is Participant.REPORTER
+    member = _doubted(by("alice@example.org", signature("A" * 40)), Found(token=CASE))
+    assert isinstance(member, Thread)
+    assert (member.participant, member.directly) == (Participant.MEMBER, False)
+
+
+def _doubted(message: Message, found: Found) -> Thread | Mention | None:
+    return decide(message, found, roster=ROSTER, recipients=[REPORTER], proven=False)
 
 
 def test_a_member_is_called_by_name_else_by_the_local_part() -> None:

@@ -168,7 +168,8 @@ def test_a_mail_of_a_member_is_a_follow_up_that_is_not_answered() -> None:
 def test_a_machine_of_a_thread_is_no_participant() -> None:
     """A mail system is always new in a thread, which says nothing."""
     thread = Thread("SB-1", Participant.NEW)
-    message = a_message(report=DeliveryReport(action="failed"))
+    fields = {"Content-Type": "multipart/report; report-type=delivery-status"}
+    message = a_message(report=DeliveryReport(action="failed"), fields=fields)
     verdict = judged(message, known=Known(case_id="SB-1", thread=thread))
     assert verdict.reasons == ("bounce.delivery-status", "thread.token")
 
@@ -218,7 +219,7 @@ def test_our_own_mail_is_own_even_if_it_looks_like_something_else() -> None:
 
 
 def test_a_delivery_status_is_a_bounce() -> None:
-    """A parsed report needs no other sign."""
+    """A parsed report needs no sign of a mail system besides."""
     message = a_message(report=DeliveryReport("failed", "5.1.1"), author="x@y.example")
     verdict = judged(message, target=BOUNCE, known=Known(case_id="SB-1"))
     assert verdict.mail_class == MailClass.BOUNCE
@@ -331,7 +332,28 @@ def test_signs_are_searched_in_a_bounded_beginning() -> None:
     assert judged(a_message(text=text)).mail_class == MailClass.OTHER
 
 
-@pytest.mark.parametrize("text", ["a.c" * 30000, "version" * 9000, "commit " * 9000, "#1 " * 20000])
+@pytest.mark.parametrize("report", [DeliveryReport("failed", "5.1.1"), DeliveryReport("delayed")])
+def test_a_person_who_sends_a_bounce_on_is_no_mail_system(report: DeliveryReport) -> None:
+    """A bounce is cut to its beginning, or not told at all: what a person says never is."""
+    verdict = judged(a_message(report=report), known=Known(case_id="SB-1"))
+    assert verdict.mail_class == MailClass.FOLLOW_UP
+
+
+def test_what_was_encrypted_to_us_is_never_only_noted() -> None:
+    """In a thread neither; but our own ciphertext that a machine sends back says nothing."""
+    headers = a_message(fields={"Auto-Submitted": "auto-replied"}).headers
+    known = Known(case_id="SB-1")
+    assert judged(encrypted(headers=headers), known=known).mail_class == MailClass.FOLLOW_UP
+    assert judged(undecryptable(headers=headers), known=known).mail_class == MailClass.AUTO_REPLY
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.c" * 30000, "version" * 9000, "commit " * 9000, "#1 " * 20000, "\n" * 65536,
+        " \n" * 32768,
+    ],
+)  # fmt: skip
 def test_text_made_to_be_slow_is_judged_all_the_same(text: str) -> None:
     """The patterns are linear, so the time limit of the tests is never near."""
     assert judged(a_message(text=text)).mail_class in {MailClass.OTHER, MailClass.REPORT}

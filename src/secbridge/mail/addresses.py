@@ -22,15 +22,17 @@ def mailboxes(value: str) -> tuple[list[str], bool]:
     text are read through, and then nothing is clear any more.
     """
     reader = _Mailboxes()
-    at = 0
+    at, may_close = 0, True
     while at < len(value):
         char = value[at]
-        if char == '"' and (quoted := QUOTED.match(value, at)):
+        quoted = QUOTED.match(value, at) if char == '"' and may_close else None
+        if quoted is not None:
             reader.put(quoted[0])
             at = quoted.end()
         elif char == "(":
             at = reader.comment(value, at)
         else:
+            may_close = may_close and char != '"'  # one that stays open leaves all behind it open
             reader.take(char)
             at += 1
     reader.flush()

@@ -211,6 +211,7 @@ class Reading:
                 fingerprint=one.fact.fingerprint,
                 covers=structure.coverage(one.first, one.last, items, attached=one.attached),
                 signer_is_sender=structure.signer_is_sender(author, one.fact),
+                signed_at=one.fact.signed_at,
             )
             for one in self._signed
         )

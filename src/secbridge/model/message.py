@@ -85,13 +85,17 @@ class SignatureFact:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature in its place; ``signer_is_known`` is None where nobody keeps bindings."""
+    """A signature in its place; ``signer_is_known`` is None where nobody keeps bindings.
+
+    ``signed_at`` is when it was made, as it says itself under its own proof.
+    """
 
     verdict: SignatureVerdict
     fingerprint: str
     covers: Coverage
     signer_is_sender: bool
     signer_is_known: bool | None = None
+    signed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

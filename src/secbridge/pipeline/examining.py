@@ -17,7 +17,7 @@ from secbridge.ports import Cases, Opener
 from secbridge.rules import identity, replies, threads
 from secbridge.rules.structure import same_address
 from secbridge.rules.threads import Found, Mention, Thread
-from secbridge.rules.triage import Known, TriagePolicy, judge
+from secbridge.rules.triage import Known, TriagePolicy, is_doubted, judge
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -83,7 +83,11 @@ class Examiner:
             return _Recalled(known, own)
         found = await self._found(self._cases, message, alias, target)
         tied = threads.decide(
-            message, found, roster=alias.members, recipients=recipients_of(message)
+            message,
+            found,
+            roster=alias.members,
+            recipients=recipients_of(message),
+            proven=not is_doubted(message, self._policy),
         )
         if not isinstance(tied, Thread):
             return _Recalled(Known(mention=tied))
@@ -148,7 +152,9 @@ class Examiner:
             references=await cases.case_by_message_ids(address, (*named, *returned, *itself))
             if named or returned or itself
             else None,
-            came_in=await cases.case_by_incoming_ids(address, named) if named else None,
+            came_in=await cases.case_by_incoming_ids(address, named, author=message.author)
+            if named
+            else None,
         )
         if found != Found():
             return found

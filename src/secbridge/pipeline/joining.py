@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from secbridge import maillog
-from secbridge.errors import Deferral, OutcomeUnknown, PermanentFault
+from secbridge.errors import Deferral, NotConfidential, OutcomeUnknown, PermanentFault
 from secbridge.model.case import Case, CaseStatus, IssueRef
 from secbridge.model.delivery import Commented, Delivery, Incoming
 from secbridge.model.issue import CommentDraft, IssueChange, Paragraph
@@ -23,7 +23,7 @@ from secbridge.pipeline.examining import Examined
 from secbridge.pipeline.following import keep_own
 from secbridge.pipeline.guarding import Guarding
 from secbridge.ports import Cases, EffectKey, Events, Tracker
-from secbridge.rules import commands
+from secbridge.rules import commands, loops
 from secbridge.rules.drafting import draft_comment, draft_mentioned, words
 from secbridge.rules.drafting.bounces import draft_bounce
 from secbridge.rules.threads import Mention, Participant, Thread, called
@@ -64,7 +64,8 @@ class Joining:
         message, thread, issue = examined.message, examined.thread, filed_issue(case)
         tracker = await self._guarding.tracker(*case.place)
         closed = not (await tracker.look(issue)).open
-        reopens = closed and self._may_reopen(case, thread)
+        may_reopen = self._may_reopen(case, thread, delivery)
+        reopens = closed and may_reopen
         notes = (words.WAS_REOPENED if reopens else words.STAYS_CLOSED,) if closed else ()
         comment = await tracker.ensure_comment(
             issue,
@@ -74,7 +75,7 @@ class Joining:
         with _comment_is_there():
             if reopens:
                 await self._reopen(case, issue, tracker, delivery)
-            elif earlier is not None and not closed and self._may_reopen(case, thread):
+            elif earlier is not None and not closed and may_reopen:
                 await keep_own(self._events, case, is_open=True)  # it may have been that attempt
             if thread is not None:
                 await self._count_as_contact(case, thread, delivery)
@@ -101,10 +102,19 @@ class Joining:
         """Show that a case was opened by a mail that claims to continue an earlier one.
 
         The tracker links the two issues; where it cannot, the earlier one is told in a comment.
-        The later one says so itself.  Raises Deferral.
+        The later one says so itself, so an earlier one that is gone, public or locked by now holds
+        up nobody's answer.  Raises Deferral.
         """
         earlier = await self._cases.get_case(mention.case_id)
-        if earlier is None or earlier.issue is None or case.issue is None or earlier.id == case.id:
+        if earlier is None or earlier.id == case.id:
+            return
+        try:
+            await self._show_mention(case, earlier, mention)
+        except (PermanentFault, NotConfidential) as error:  # gone, or published by now
+            maillog.not_linked(case.id, earlier.id, error.code)
+
+    async def _show_mention(self, case: Case, earlier: Case, mention: Mention) -> None:
+        if earlier.issue is None or case.issue is None:
             return
         if case.issue.tracker == earlier.issue.tracker:
             tracker = await self._guarding.tracker(*case.place)
@@ -116,11 +126,16 @@ class Joining:
 
     # ── What follows from who wrote ───────────────────────────────────────────────────────────────
 
-    def _may_reopen(self, case: Case, thread: Thread | None) -> bool:
-        """Return whether a mail opens the issue again: the reporter's alone, and no spam's."""
+    def _may_reopen(self, case: Case, thread: Thread | None, delivery: Delivery) -> bool:
+        """Return whether a mail opens the issue again: one that the reporter wrote, and no spam's.
+
+        A machine of the reporter's, which answers our last letter, opens nothing.
+        """
         if thread is None or not self._reopens or case.status is CaseStatus.SPAM:
             return False
-        return thread.is_reporters
+        verdict = delivery.verdict
+        by_machine = verdict is not None and verdict.reply_refused_because in loops.BY_MACHINE
+        return thread.is_reporters and not by_machine
 
     async def _reopen(
         self, case: Case, issue: IssueRef, tracker: Tracker, delivery: Delivery

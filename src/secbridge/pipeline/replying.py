@@ -198,6 +198,8 @@ class Answering:
         key = await self._key(occasion)
         plan = self._plan(occasion, key)
         if (code := await self._too_many(plan, occasion)) is not None:
+            if isinstance(key, KeyFound):  # people may still answer, and need it
+                await self._bind(case, message.author or "", key)
             draft = unanswered.draft_unanswered(case.id, code, mark=self._mark)
             return NoAnswer(code, News(f"unanswered {code}", draft))
         try:

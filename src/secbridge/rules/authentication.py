@@ -97,14 +97,19 @@ def _clauses(value: str) -> list[list[str]]:
 
 def _tokens(value: str) -> Iterator[str]:
     """Return words, quoted strings in their quotation marks, and the signs ``=``, ``/``, ``;``."""
-    ends, at = _comments(value), 0
+    ends, at, may_close = _comments(value), 0, True
     while at < len(value):
         if value[at] in _SIGNS:
             yield value[at]
-        elif found := _QUOTED.match(value, at) or _WORD.match(value, at):
+        elif value[at] == '"' and may_close and (quoted := _QUOTED.match(value, at)):
+            yield quoted[0]
+            at = quoted.end()
+            continue
+        elif found := _WORD.match(value, at):
             yield found[0]
             at = found.end()
             continue
+        may_close = may_close and value[at] != '"'  # one left open leaves all behind it open
         at = ends.get(at, at + 1)
 
 

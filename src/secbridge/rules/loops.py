@@ -62,6 +62,11 @@ REFUSALS: dict[str, str] = {
 }
 """Every code with its meaning, in the order in which they are tried; the first one counts."""
 
+BY_MACHINE = frozenset(
+    {"null-sender", "auto-submitted", "bulk", "mailer-daemon", "robot", "own-domain-robot"}
+)
+"""Codes that say that no person wrote a mail, as far as its header and envelope tell."""
+
 _LIST_FIELDS = tuple(sorted(name for name in HEADER_FIELDS if name.startswith("list-")))
 _AUTO_FIELDS = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-failed-recipients")
 _DAEMONS = frozenset({"mailer-daemon", "mailerdaemon", "mail-daemon"})

@@ -9,6 +9,7 @@ person of the team has said that it counts.  Until there is one, the acknowledge
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from secbridge.model.case import Case, KeyBinding
 from secbridge.model.message import (
@@ -23,6 +24,9 @@ from secbridge.rules.structure import same_address
 
 OUTDATES = frozenset({"guard-not-bound", "guard-clear-in-encrypted-thread"})
 """Refusals of the guard that say: since this was built the key or the thread has changed."""
+
+LEEWAY = timedelta(days=1)
+"""How much older than its case a signature may be: mails wait in queues, and clocks differ."""
 
 FIRST_ANSWER = "ack"
 """The step of the acknowledgement; a case has one."""
@@ -254,13 +258,36 @@ def is_by_reporter(message: Message, case: Case) -> bool:
     """Return whether a mail of a thread is its reporter's: same address, or signed by the key.
 
     The address alone can be forged; so what such a mail brings is bound only where nothing is
-    bound yet, as on first use.
+    bound yet, as on first use.  A signature counts that is not too old for the case.
     """
     if case.reporter is None:
         return False
     if message.author is not None and same_address(message.author, case.reporter):
         return True
-    return case.key is not None and endorsement(message, case.key) is SignatureVerdict.GOOD
+    return is_signed_by_reporter(message, case)
+
+
+def is_signed_by_reporter(message: Message, case: Case) -> bool:
+    """Return whether a mail is signed with the key that is bound to its case, and not long ago."""
+    if case.reporter is None or case.key is None:
+        return False
+    return is_signed_by(message, case.key.fingerprint, since=case.opened_at)
+
+
+def is_signed_by(message: Message, fingerprint: str, *, since: datetime) -> bool:
+    """Return whether a good signature by this certificate covers the whole mail, and is new.
+
+    It covers neither the sender nor the thread, so anybody can send an old signed mail again, as an
+    answer to what its author never saw: one that was made ``LEEWAY`` before ``since`` says nothing.
+    """
+    wanted, earliest = fingerprint.upper(), since - LEEWAY
+    return bool(wanted) and any(
+        signature.verdict is SignatureVerdict.GOOD
+        and signature.covers is Coverage.WHOLE
+        and signature.fingerprint.upper() == wanted
+        and (signature.signed_at is None or signature.signed_at >= earliest)
+        for signature in message.signatures
+    )
 
 
 def endorsement(message: Message, binding: KeyBinding) -> SignatureVerdict:

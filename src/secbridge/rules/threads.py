@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from secbridge.model.alias import Member
 from secbridge.model.case import Case
-from secbridge.model.message import Coverage, Message, SignatureVerdict
+from secbridge.model.message import Message, SignatureVerdict
 from secbridge.rules import replies
 from secbridge.rules.structure import same_address
 
@@ -86,7 +86,10 @@ class Thread:
 
     ``member`` is the one of the team who wrote it, or None; ``pretended`` the one whose address it
     bears without a signature that proves it.  ``directly``: a member wrote to the reporter, with
-    the alias on copy.  ``disagrees``: it names another case as well.
+    the alias on copy, and the relay does not doubt the address: a signature is of the text alone.
+    ``disagrees``: it names another case as well.  ``doubted``: it bears the reporter's address, and
+    the relay says that this is not proven.  ``replayed``: it is signed with the bound key, and was
+    so before there was the case.
     """
 
     case_id: str
@@ -96,6 +99,8 @@ class Thread:
     pretended: Member | None = None
     directly: bool = False
     disagrees: bool = False
+    doubted: bool = False
+    replayed: bool = False
 
     @property
     def is_reporters(self) -> bool:
@@ -116,7 +121,11 @@ class Thread:
             Participant.MEMBER: ("thread.member",),
             Participant.NEW: ("thread.participant-new",),
         }[self.participant]
-        return (*found, *(("thread.member-unproven",) if self.pretended else ()))
+        return (
+            *found,
+            *(("thread.reporter-unproven",) if self.doubted else ()),
+            *(("thread.member-unproven",) if self.pretended else ()),
+        )
 
     def __repr__(self) -> str:
         return f"Thread({self.case_id}, {self.participant}, {self.tie})"
@@ -131,64 +140,90 @@ class Mention:
 
 
 def decide(
-    message: Message, found: Found, *, roster: Sequence[Member], recipients: Sequence[str]
+    message: Message,
+    found: Found,
+    *,
+    roster: Sequence[Member],
+    recipients: Sequence[str],
+    proven: bool = True,
 ) -> Thread | Mention | None:
     """Return the case that a mail is part of, the one that it only claims, or None.
 
     ``roster`` are the members behind the alias, ``recipients`` the addresses that the mail is to.
+    ``proven`` is False where the relay says that the address of the author may be forged.
     The case's own address counts before Message-IDs, and those of ours before those of others.
     """
+    question = _Question(message, found, roster, recipients, proven)
     for tie, case in ((Tie.TOKEN, found.token), (Tie.REFERENCES, found.references)):
         if case is not None:
-            return _joined(message, case, tie, found, roster, recipients)
+            return _joined(question, case, tie)
     if found.came_in is not None:
-        thread = _joined(message, found.came_in, Tie.CAME_IN, found, roster, recipients)
+        thread = _joined(question, found.came_in, Tie.CAME_IN)
         if thread.participant is not Participant.NEW:
             return thread
         return Mention(found.came_in.id, Tie.CAME_IN)
     return Mention(found.subject.id, Tie.SUBJECT) if found.subject is not None else None
 
 
-def _joined(
-    message: Message,
-    case: Case,
-    tie: Tie,
-    found: Found,
-    roster: Sequence[Member],
-    recipients: Sequence[str],
-) -> Thread:
-    who, listed = participant(message, case, roster), _listed(message, roster)
-    is_member = who is Participant.MEMBER
+@dataclass(frozen=True, slots=True, repr=False)
+class _Question:
+    """All that the decision rests on, as ``decide`` was given it."""
+
+    message: Message
+    found: Found
+    roster: Sequence[Member]
+    recipients: Sequence[str]
+    proven: bool
+
+
+def _joined(question: _Question, case: Case, tie: Tie) -> Thread:
+    message, roster = question.message, question.roster
+    who = participant(message, case, roster, proven=question.proven)
+    listed, is_member = _listed(message, roster), who is Participant.MEMBER
+    is_new = who is Participant.NEW
     return Thread(
         case.id,
         who,
         member=listed if is_member else None,
         tie=tie,
         pretended=None if is_member or who is Participant.REPORTER else listed,
-        directly=is_member and _names_reporter(case, recipients),
-        disagrees=found.names_others(case.id),
+        directly=is_member and question.proven and _names_reporter(case, question.recipients),
+        disagrees=question.found.names_others(case.id),
+        doubted=is_new and _bears_reporters(message, case),
+        replayed=is_new and _was_signed_once(message, case),
     )
 
 
-def participant(message: Message, case: Case, roster: Sequence[Member]) -> Participant:
-    """Return who wrote a mail of a case, by its single author and its signatures."""
-    author = message.author
-    if author is not None and case.reporter is not None and same_address(author, case.reporter):
+def participant(
+    message: Message, case: Case, roster: Sequence[Member], *, proven: bool = True
+) -> Participant:
+    """Return who wrote a mail of a case, by its single author and its signatures.
+
+    An address that is not ``proven`` says nothing, nor does a signature from long before the case.
+    """
+    bears = _bears_reporters(message, case)
+    if bears and proven:
         return Participant.REPORTER
     member = _listed(message, roster)
-    if member is not None and is_signed_by(message, member.fingerprint):
+    if member is not None and replies.is_signed_by(
+        message, member.fingerprint, since=case.opened_at
+    ):
         return Participant.MEMBER
-    return Participant.SIGNER if replies.is_by_reporter(message, case) else Participant.NEW
+    if not replies.is_signed_by_reporter(message, case):
+        return Participant.NEW
+    return Participant.REPORTER if bears else Participant.SIGNER
 
 
-def is_signed_by(message: Message, fingerprint: str) -> bool:
-    """Return whether a good signature by this certificate covers the whole mail."""
-    return bool(fingerprint) and any(
-        signature.verdict is SignatureVerdict.GOOD
-        and signature.covers is Coverage.WHOLE
-        and signature.fingerprint.upper() == fingerprint.upper()
-        for signature in message.signatures
-    )
+def _was_signed_once(message: Message, case: Case) -> bool:
+    """Return whether a mail is signed with the bound key, whenever that was."""
+    key = case.key
+    return key is not None and replies.endorsement(message, key) is SignatureVerdict.GOOD
+
+
+def _bears_reporters(message: Message, case: Case) -> bool:
+    """Return whether a mail bears the reporter's address, whoever wrote it."""
+    author, reporter = message.author, case.reporter
+    return author is not None and reporter is not None and same_address(author, reporter)
 
 
 def called(member: Member) -> str:

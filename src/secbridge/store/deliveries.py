@@ -195,8 +195,8 @@ class DeliveriesRoom(StoreRoom):
         """Delete the raw bytes of mails all of whose deliveries were done before then.
 
         Those of our own that left, or never will, before then go as well: their hashes and
-        Message-IDs still tell them when they come back.  The pages are overwritten, and what the -wal file still held of them goes at its next
-        checkpoint.
+        Message-IDs still tell them when they come back.  The pages are overwritten, and what the
+        -wal file still held of them goes at its next checkpoint.
         """
         purged = 0
         while number := await self._db.write(lambda t: _purge_some(t, before, self._clock.now())):

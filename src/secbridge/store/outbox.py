@@ -8,6 +8,7 @@ delivery's ``Finished`` with it; one whose answer is held goes on waiting.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from sqlalchemy import bindparam, case, exists, func, literal_column, select, up
 from secbridge.errors import IllegalMove
 from secbridge.model.delivery import Held, Outgoing, OutgoingState, State
 from secbridge.model.reply import OutgoingMail, ReplyKind
+from secbridge.rules.loops import without_tag
 from secbridge.store import journal, moves, queue
 from secbridge.store.database import Transaction
 from secbridge.store.prepared import Prepared, driver_of
@@ -108,7 +110,10 @@ _IN_CASE = _MAILS.where(
     literal_column("+outgoing.automatic"),  # with a plus, SQLite looks for the case's rows alone
     literal_column("+outgoing.queued_at", Instant()) >= bindparam("since"),
 )
-_TO_RECIPIENT = func.lower(outgoing.c.recipient) == func.lower(bindparam("to"))
+_RECIPIENT = func.lower(outgoing.c.recipient)
+_TO_RECIPIENT = (bindparam("untagged") == _RECIPIENT) | _RECIPIENT.like(
+    bindparam("tagged"), escape="\\"
+)
 _COUNTS = {
     (False, False): Prepared(_AUTOMATIC),
     (True, False): Prepared(_AUTOMATIC.where(_TO_RECIPIENT)),
@@ -270,11 +275,15 @@ class OutboxRoom(StoreRoom):
         """Count the mails that machines decided to send since then.
 
         A mail and the alias's copy of it are one; one that was outdated, and built anew, is none.
+        An address is the same with any tag (``name+tag@…``): it is one mailbox that they fill.
         """
         statement = _COUNTS[recipient is not None, case_id is not None]
-        wanted = {"since": since, "to": recipient, "case": case_id}
-        named = {name: value for name, value in wanted.items() if value is not None}
-        return int(await self._db.look(lambda c: statement.scalar(driver_of(c), named)) or 0)
+        wanted: dict[str, Any] = {"since": since}
+        if case_id is not None:
+            wanted["case"] = case_id
+        if recipient is not None:
+            wanted |= _addressed(recipient)
+        return int(await self._db.look(lambda c: statement.scalar(driver_of(c), wanted)) or 0)
 
     async def untold(self, *, limit: int) -> Sequence[Outgoing]:
         """Return mails that will not leave, and of which their issue was not told, oldest first.
@@ -312,6 +321,14 @@ class OutboxRoom(StoreRoom):
     async def wait_for_outgoing(self, timeout: float) -> bool:  # noqa: ASYNC109 - a sleep to be woken
         """Return True as soon as something changed since the last ``claim_outgoing`` began."""
         return await self._rung(self._outgoing_bell, timeout)
+
+
+def _addressed(recipient: str) -> dict[str, str]:
+    """Return how a mailbox is looked for: without a tag, and as a pattern of LIKE with any."""
+    untagged = without_tag(recipient)
+    literal = re.sub(r"([\\%_])", r"\\\1", untagged)
+    local, _, domain = literal.rpartition("@")
+    return {"untagged": untagged, "tagged": f"{local}+%@{domain}"}
 
 
 def _changed(

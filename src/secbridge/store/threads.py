@@ -31,7 +31,11 @@ _BY_MESSAGE_IDS = (
 _BY_INCOMING_IDS = (
     SELECT.join(case_mails, case_mails.c.case_id == cases.c.id)
     .where(case_mails.c.message_id.in_(bindparam("wanted", expanding=True)), OF_ALIAS)
-    .order_by(cases.c.opened_at.desc(), case_mails.c.id.desc())
+    .order_by(
+        (func.lower(func.coalesce(cases.c.reporter, "")) == func.lower(bindparam("author"))).desc(),
+        cases.c.opened_at.desc(),
+        case_mails.c.id.desc(),
+    )
     .limit(1)
 )
 _INCOMING = (
@@ -75,15 +79,16 @@ class ThreadsRoom(StoreRoom):
             lambda c: case_by(c, _BY_MESSAGE_IDS, for_alias=alias, wanted=wanted)
         )
 
-    async def case_by_incoming_ids(self, alias: str, message_ids: Sequence[str]) -> Case | None:
+    async def case_by_incoming_ids(
+        self, alias: str, message_ids: Sequence[str], *, author: str | None = None
+    ) -> Case | None:
         """Return the case with which one of these Message-IDs came in, or None.
 
-        With and without angle brackets they are the same; of several cases the newest counts.
+        With and without angle brackets they are the same.  Of several cases those of which
+        ``author`` is the reporter come first, and of these the newest counts.
         """
-        wanted = incoming.bare(message_ids)
-        return await self._db.read(
-            lambda c: case_by(c, _BY_INCOMING_IDS, for_alias=alias, wanted=wanted)
-        )
+        given = {"for_alias": alias, "wanted": incoming.bare(message_ids), "author": author or "@"}
+        return await self._db.read(lambda c: case_by(c, _BY_INCOMING_IDS, **given))
 
     async def incoming_ids(self, case_id: str) -> Sequence[str]:
         """Return the Message-IDs of the reporter's newest mails in a case, oldest first.

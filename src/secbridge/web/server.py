@@ -31,6 +31,9 @@ LIFETIME = 15.0
 MAX_HEAD = 16 * 1024
 """The largest head of a request, and the largest piece of one (octets)."""
 
+LINES = 30
+"""Lines of the log that those may cause in a minute who never get as far as a request."""
+
 NOTHING = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 """What is no HTTP gets what every stranger gets."""
 
@@ -123,8 +126,25 @@ class _Server(uvicorn.Server):
         await self._stopping.wait()
 
 
+class TurnedAway:
+    """Tells the log who was turned away, and in a flood no more than ``LINES`` a minute."""
+
+    def __init__(self) -> None:
+        self._began = float("-inf")
+        self._told = 0
+
+    def tell(self, reason: str, peer: str, now: float) -> None:
+        """Tell of one; ``now`` is the time of the loop (seconds)."""
+        if now - self._began >= 60:
+            self._began, self._told = now, 0
+        self._told += 1
+        if self._told <= LINES:
+            maillog.not_let_in(reason, peer)
+
+
 def _connection(most: int) -> type[H11Protocol]:
     """Return the protocol of one connection, of which there are ``most`` at once."""
+    turned_away = TurnedAway()
 
     class Connection(H11Protocol):
         _end: asyncio.TimerHandle | None = None
@@ -143,7 +163,7 @@ def _connection(most: int) -> type[H11Protocol]:
 
         def send_400_response(self, msg: str) -> None:
             """Say to what is no HTTP what is said to everybody (``msg`` names uvicorn's words)."""
-            maillog.not_let_in("malformed", self._peer)
+            self._tell("malformed")
             if self.conn.our_state in _UNANSWERED:
                 self.transport.write(NOTHING)
             self.transport.close()
@@ -153,12 +173,12 @@ def _connection(most: int) -> type[H11Protocol]:
             self.transport.abort()
 
         def _leave(self, reason: str) -> None:
-            maillog.not_let_in(reason, self._peer)
+            self._tell(reason)
             self.transport.abort()
 
-        @property
-        def _peer(self) -> str:
-            return self.client[0] if self.client else "local"
+        def _tell(self, reason: str) -> None:
+            peer = self.client[0] if self.client else "local"
+            turned_away.tell(reason, peer, self.loop.time())
 
     return Connection
 

@@ -16,7 +16,7 @@ from secbridge.model.delivery import Delivery
 from secbridge.model.issue import Block, CommentDraft, Facts, Paragraph, Untrusted
 from secbridge.model.message import DeliveryReport, Message
 from secbridge.model.reply import OwnMail, ReplyKind
-from secbridge.rules import commands
+from secbridge.rules import commands, replies
 from secbridge.rules.drafting import words
 from secbridge.rules.drafting.report import name_of
 from secbridge.rules.drafting.untrusted import single_line
@@ -84,6 +84,11 @@ _REASONS: dict[str, tuple[str, Mend]] = {
 }
 """Subject and detail of an enhanced status (RFC 3463 sections 3.1 to 3.8), and subjects alone."""
 
+_ASTRAY = (
+    "It did not come to the envelope sender of that mail of ours, where bounces go. So anybody may "
+    "have made it who was ever written to in this case: make sure that it is true."
+)
+
 _UNKNOWN = ("the mail system gives no reason that we know", Mend.LOOK)
 _NO_SURPRISE = frozenset({_UNREACHABLE, _TOO_LATE, _UNKNOWN[0]})
 """Reasons for which it need not be said that a mail system had tried again before it gave up."""
@@ -99,13 +104,15 @@ def draft_bounce(
 ) -> CommentDraft | None:
     """Return what the issue is told of a bounce, None where the journal is enough.
 
-    ``sent`` is the mail of ours whose envelope sender it came to, or None.  A mail that is only
-    delayed, or has arrived, is no news.
+    ``sent`` is the mail of ours that it is about, or None.  A mail that is only delayed, or has
+    arrived, is no news.  What did not come to an envelope sender of ours may be anybody's.
     """
     report = message.report
     if report is not None and _is_passing(report):
         return None
-    status, certain = _status(message)
+    status, failed = _status(message)
+    came_home = sent is not None and delivery.outgoing == replies.number_of(sent.step)
+    certain = failed and came_home
     whom = _whom(case, report, sent)
     why, mend = reason_of(status)
     rows = [
@@ -122,6 +129,7 @@ def draft_bounce(
         case_id=case.id,
         blocks=(
             Paragraph(_headline(whom, certain=certain)),
+            *(() if came_home else (Paragraph(_ASTRAY),)),
             Facts(tuple(rows)),
             *_said(message, whom),
         ),

@@ -147,11 +147,16 @@ def author_of(thread: Thread, message: Message) -> str:
         if message.protection is Protection.UNDECRYPTABLE:
             doubt = f"claims to be by {name}, and we cannot open it"
         else:
-            doubt = f"claims to be by {name}, and is not signed with {name}'s key"
+            doubt = f"claims to be by {name}, and is not signed with {name}'s key for this case"
         return f"{_participant(thread)}: it {doubt}"
     if thread.member is not None:
         how = "directly by mail" if thread.directly else "a member of the team"
         return f"{called(thread.member)}, {how}"
+    if thread.replayed:
+        return (
+            "new participant, with another mail that the reporter signed: its signature is older "
+            "than this case, so anybody may have sent it again"
+        )
     return _participant(thread)
 
 
@@ -189,6 +194,11 @@ def _participant(thread: Thread) -> str:
             return "the reporter, by the signature; the address is another one"
         case Participant.MEMBER:
             return "a member of the team"
+        case Participant.NEW if thread.doubted:
+            return (
+                "new participant, with the reporter's address, which may be forged: your relay "
+                "says that it fails DMARC"
+            )
         case Participant.NEW:
             return "new participant, with neither the reporter's address nor the reporter's key"
         case _:
