@@ -12,6 +12,8 @@ from tests.support.trackers import comment_draft, new_key, report_draft
 
 from secbridge.errors import TransientFault
 from secbridge.model.issue import Actor, CommentWritten, IssueChanged
+from secbridge.trackers.github import GitHubTracker
+from secbridge.trackers.github_events import Changes
 
 
 async def now_on(bench: GitHubBench) -> str:
@@ -96,6 +98,19 @@ async def test_an_issue_of_the_team_with_the_labels_is_one_of_ours(github: GitHu
     events, _ = await github.tracker.events(cursor)
     assert {event.issue.number for event in events} == {"7"}
     assert comments(events) == ["on 7"]
+
+
+async def test_an_issue_with_the_label_of_one_alias_comes_though_another_files_here(
+    github: GitHubBench,
+) -> None:
+    """Two aliases share a repository: what bears the label of either can be adopted."""
+    assert isinstance(github.tracker, GitHubTracker)
+    changes = Changes(github.tracker.desk, ("Mobile", "Security"), clock=github.clock)
+    _, cursor = await changes.since(None)
+    for number, label in ((7, "Security"), (8, "Mobile"), (9, "urgent")):
+        github.github.edit(f"octo/reports#{number}", open="By us", by="alex", labels=[label])
+    events, _ = await changes.since(cursor)
+    assert {"7", "8"} == {event.issue.number for event in events}
 
 
 async def test_many_changes_are_read_in_bounded_looks(github_server: FakeGitHub) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -322,6 +323,21 @@ async def test_an_issue_that_went_out_of_sight_is_alarmed_once(reader: Reader) -
     gitlab = reader.bench.gitlab
     await filed(reader.bench)
     gitlab.move(1, HIDDEN)
+    gitlab.write(2, "sb: accept")
+    with log_lines() as lines:
+        assert await reader.comments() == ["sb: accept"]
+        assert await reader.comments() == []
+    assert alarms(lines) == ["tracker.out_of_sight"]
+
+
+async def test_a_project_that_we_must_not_see_any_more_hides_no_other(reader: Reader) -> None:
+    """An issue went to it once; that we are no member there by now stops nobody here."""
+    gitlab = reader.bench.gitlab
+    await filed(reader.bench)
+    gitlab.move(1, PRODUCT)
+    await reader.read()
+    kept = json.loads(reader.cursor or "")
+    reader.cursor = json.dumps({**kept, "moved": [[HIDDEN, 1, kept["moved"][0][2]]]})
     gitlab.write(2, "sb: accept")
     with log_lines() as lines:
         assert await reader.comments() == ["sb: accept"]

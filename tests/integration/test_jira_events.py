@@ -17,6 +17,7 @@ from secbridge.errors import PermanentFault, TransientFault
 from secbridge.model.case import IssueRef
 from secbridge.model.issue import Actor, CommentWritten, IssueChanged, TrackerEvent
 from secbridge.trackers import jira_events
+from secbridge.trackers.jira import JiraTracker
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,17 @@ async def test_an_edited_comment_comes_again_under_the_same_key(jira: JiraBench)
     comments = [*written(first), *written(second)]
     assert [comment.text for comment in comments] == ["one", "two"]
     assert {comment.key for comment in comments} == {number}
+
+
+async def test_a_flood_of_mails_does_not_bury_what_the_team_says(jira: JiraBench) -> None:
+    """Who is in a case may send a hundred mails between two looks; each is a comment of ours."""
+    await an_issue(jira)
+    _, cursor = await jira.tracker.events(None)
+    jira.jira.write(1, body(jira, "sb: reply", "heard"))
+    for _ in range(jira_events.COMMENTS + 1):
+        jira.jira.write(1, body(jira, "A mail."), by=BOT)
+    events, _ = await jira.tracker.events(cursor)
+    assert [comment.text for comment in written(events)] == ["sb: reply\nheard"]
 
 
 async def test_our_own_comments_and_those_of_machines_do_not_come(jira: JiraBench) -> None:
@@ -278,6 +290,19 @@ async def test_an_issue_that_was_born_in_jira_comes_when_it_looks_like_a_report(
     jira.jira.edit(0, open=given)
     events, _ = await jira.tracker.events(cursor)
     assert bool(changed(events)) is comes
+
+
+async def test_an_issue_with_the_label_of_one_alias_comes_though_another_files_here(
+    jira: JiraBench,
+) -> None:
+    """Two aliases share a project: what bears the label of either can be adopted."""
+    assert isinstance(jira.tracker, JiraTracker)
+    events = jira_events.Events(jira.tracker.desk, jira.clock, ("Mobile", "Security"))
+    _, cursor = await events.since(None)
+    for label in ("Security", "Mobile", "urgent"):
+        jira.jira.edit(0, open={"security": TEAM, "labels": [label]})
+    told, _ = await events.since(cursor)
+    assert [("Security",), ("Mobile",)] == [one.state.labels for one in changed(told)]
 
 
 async def test_issues_that_we_made_for_another_project_do_not_come(both: JiraBench) -> None:

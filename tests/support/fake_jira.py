@@ -12,6 +12,7 @@ against Atlassian's specification (see ``fake_jira_spec``): ``violations`` tells
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -505,8 +506,8 @@ def _clause(world: World, issue: Json, clause: str) -> bool:
             return bool(issue["project"] == name.strip('"'))
         case ["creator", "=", "currentUser()"]:
             return bool(issue["creator"] == world.bot)
-        case ["labels", "=", name]:
-            return name.strip('"') in issue["fields"]["labels"]
+        case ["labels", "in", names]:
+            return not set(json.loads(f"[{names[1:-1]}]")).isdisjoint(issue["fields"]["labels"])
         case ["level", "is", "not EMPTY"]:
             return issue["fields"]["security"] is not None
         case [("created" | "updated") as name, (">=" | "<") as sign, span]:

@@ -79,7 +79,8 @@ _Known = dict[str, SeenIssue | None]
 class Changes:
     """The changes of one private repository's issues.
 
-    ``labels`` are the alias's: an issue that a person opened with all of them is one of ours, too.
+    ``labels`` are those of the aliases that file here: an issue that a person opened with one of
+    them is one of ours, too.
     """
 
     def __init__(self, desk: GitHubDesk, labels: Sequence[str], *, clock: Clock) -> None:
@@ -123,8 +124,8 @@ class Changes:
         known: _Known = {}
         for item in items:
             seen = self._desk.seen(item, secret=secret)
-            labelled = self._labels <= {label.casefold() for label in seen.labels}
-            ours = me.is_(item.get("user")) or (bool(self._labels) and labelled)
+            labelled = not self._labels.isdisjoint(label.casefold() for label in seen.labels)
+            ours = me.is_(item.get("user")) or labelled
             known[seen.ref.number] = seen if ours and answers.is_issue(item) else None
         return known
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -42,8 +43,12 @@ A note written within a minute of its issue's last change leaves the issue's tim
 ROUNDS = 8
 """Pages of each list in one call; the next call goes on from there."""
 
-NOTE_PAGES = 40
-"""Pages of new notes of one issue."""
+NOTE_PAGES = 100
+"""Pages of new notes of one issue.
+
+GitLab takes 5,000 comments on an issue, its own notes apart.  With less than that, a flood of mails
+in one case would end every look, and nobody in the project would be heard any more.
+"""
 
 FIRST_LOOK = timedelta(days=1)
 """How far an empty project's first cursor reaches back, so that clocks need not agree."""
@@ -53,6 +58,9 @@ SEEN = 2000
 
 FOLLOWED = 500
 """Moved issues that a cursor names; then the ones that moved first are not read any more."""
+
+_UNSEEN = frozenset({"tracker-not-found", "tracker-forbidden"})
+"""How GitLab says that an issue, or the project that it was moved to, is not shown to us."""
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -171,11 +179,28 @@ class Events:
             changed += [(item, None) for item in items if self._is_ours(item, look.me)]
         for project, arrived in _by_project(look.cursor.moved):
             query = {"iids[]": list(arrived), "scope": "all"}
-            items = await self._changed(look, f"/projects/{project}", query)
-            changed += [(item, arrived.get(item.get("iid", 0))) for item in items]
+            with self._unless_unseen(f"in project {project}"):
+                items = await self._changed(look, f"/projects/{project}", query)
+                changed += [(item, arrived.get(item.get("iid", 0))) for item in items]
         look.took = self._clock.now() - began
         for item, arrival in changed:
-            await self._issue(look, item, after=arrival)
+            with self._unless_unseen(str(item.get("iid", ""))):
+                await self._issue(look, item, after=arrival)
+
+    @contextmanager
+    def _unless_unseen(self, what: str) -> Iterator[None]:
+        """Pass over what is deleted, or where we are no member any more: the others are read on."""
+        try:
+            yield
+        except PermanentFault as error:
+            if error.code not in _UNSEEN:
+                raise
+            self._lose_sight(what)
+
+    def _lose_sight(self, what: str) -> None:
+        if what not in self._out_of_sight:
+            self._out_of_sight.add(what)
+            maillog.out_of_sight(self._desk.name, what)
 
     def _lists(self, me: Account) -> Sequence[Item]:
         """Return the questions for issues of ours, and for those that people may have marked so.
@@ -239,9 +264,7 @@ class Events:
         except PermanentFault as error:
             if error.code != "tracker-moved-away":
                 raise
-            if ref.id not in self._out_of_sight:
-                self._out_of_sight.add(ref.id)
-                maillog.out_of_sight(ref.tracker, ref.number)
+            self._lose_sight(ref.number)
             return None
         place = int(there["project_id"]), int(there["iid"])
         if place not in {(one.project, one.number) for one in (*look.cursor.moved, *look.moved)}:

@@ -42,7 +42,10 @@ READ = 100
 """Changed issues that one call reads."""
 
 COMMENTS = 100
-"""The newest comments of an issue, of which those that are new are told."""
+"""Comments of an issue that are read at once, the newest first."""
+
+PAGES = 20
+"""So often, until they are older than what is told of: many mails may join between two looks."""
 
 REMEMBERED = 2_000
 """Keys in a cursor."""
@@ -87,7 +90,7 @@ class _Told:
 class Events:
     """The events of one project, and of what was moved out of it.
 
-    ``labels`` are those of the aliases that file here: an issue of the project with all of them
+    ``labels`` are those of the aliases that file here: an issue of the project with one of them
     and a security level is ours to hear of, whoever made it.
     """
 
@@ -117,7 +120,8 @@ class Events:
     async def _changed(self, span: timedelta, most: int) -> Sequence[Mapping[str, Json]]:
         """Return issues of ours that the index says changed, oldest change first."""
         project = json.dumps(self._desk.project)
-        labels = "".join(f" AND labels = {json.dumps(label)}" for label in self._labels)
+        names = ", ".join(json.dumps(label) for label in self._labels)
+        labels = f" AND labels in ({names})" if names else ""
         jql = (
             f"(creator = currentUser() OR project = {project} AND level is not EMPTY{labels}) "
             f'AND updated >= "-{math.ceil(span / timedelta(minutes=1))}m" ORDER BY updated ASC'
@@ -140,7 +144,7 @@ class Events:
         if answers.is_by(found.creator, me):
             return self._desk.project in {found.project, found.filed_in}
         have = {label.casefold() for label in found.labels}
-        labelled = all(label.casefold() in have for label in self._labels)
+        labelled = not self._labels or any(label.casefold() in have for label in self._labels)
         return found.project == self._desk.project and found.level is not None and labelled
 
     async def _read(
@@ -150,7 +154,7 @@ class Events:
         told.keys.append(_key(item))
         try:
             seen_issue = await self._desk.read_issue(self._desk.ref_of(answers.facts(item)))
-            comments = await self._comments(seen_issue)
+            comments = await self._comments(seen_issue, cursor)
         except PermanentFault as error:
             if error.code in _GONE:
                 return
@@ -164,17 +168,24 @@ class Events:
         for comment in comments:
             self._hear(comment, seen_issue, cursor, seen, told)
 
-    async def _comments(self, issue: SeenIssue) -> Sequence[Mapping[str, Json]]:
-        """Return the newest comments of an issue."""
-        path = f"{issue_path(issue.ref.id)}/comment"
-        answer = await self._desk.door.get(
-            "read comments",
-            path,
-            orderBy="-created",
-            maxResults=COMMENTS,
-            expand="properties",
-        )
-        return answers.items(answer, "comments")
+    async def _comments(self, issue: SeenIssue, cursor: Cursor) -> Sequence[Mapping[str, Json]]:
+        """Return the newest comments of an issue, as far back as those that may be new."""
+        path, found = f"{issue_path(issue.ref.id)}/comment", list[Mapping[str, Json]]()
+        for _ in range(PAGES):
+            answer = await self._desk.door.get(
+                "read comments",
+                path,
+                orderBy="-created",
+                startAt=len(found),
+                maxResults=COMMENTS,
+                expand="properties",
+            )
+            page = answers.items(answer, "comments")
+            found += page
+            oldest = answers.moment(page[-1].get("created")) if page else None
+            if len(page) < COMMENTS or oldest is None or oldest < _horizon(cursor):
+                break
+        return found
 
     def _hear(
         self,
@@ -189,7 +200,7 @@ class Events:
         editor = answers.account(comment.get("updateAuthor")) or author
         at = answers.moment(comment.get("updated")) or answers.moment(comment.get("created"))
         key = f"comment {number}@{at}"
-        if not (author and editor and at) or at < cursor.since - OVERLAP - SKEW or key in seen:
+        if not (author and editor and at) or at < _horizon(cursor) or key in seen:
             return
         told.keys.append(key)
         if any(one.is_machine or one.id == self._desk.people.my_id for one in (author, editor)):
@@ -205,6 +216,11 @@ class Events:
                 public=self._desk.wishes.service_desk and answers.is_public(comment),
             )
         )
+
+
+def _horizon(cursor: Cursor) -> datetime:
+    """Return from when on what people wrote may be new."""
+    return cursor.since - OVERLAP - SKEW
 
 
 def _key(item: Mapping[str, Json]) -> str:
