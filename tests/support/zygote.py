@@ -54,7 +54,7 @@ def run(
         given.write(stdin)
         given.seek(0)
         line.settimeout(patience)
-        line.connect(_zygote())
+        line.connect(_zygote(env.get("PYTHONPATH", "")))
         request = json.dumps([list(arguments), dict(env), str(cwd)]).encode()
         socket.send_fds(line, [request], [one.fileno() for one in (given, out, err)])
         status = _status(line)
@@ -78,8 +78,11 @@ def _written(file: io.BufferedRandom) -> bytes:
 
 
 @cache
-def _zygote() -> str:
-    """Return the address of the one that forks, started when it is first wanted."""
+def _zygote(path: str) -> str:
+    """Return the address of the one that forks, started when it is first wanted.
+
+    There is one for each ``PYTHONPATH``: what was loaded from another place is another program.
+    """
     name = f"\0secbridge-zygote-{os.getpid()}-{os.urandom(8).hex()}"
     door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     door.bind(name)
@@ -88,6 +91,7 @@ def _zygote() -> str:
         [sys.executable, "-m", "tests.support.zygote", str(door.fileno())],
         stdin=subprocess.PIPE,
         pass_fds=[door.fileno()],
+        env={**os.environ, "PYTHONPATH": path},
         cwd=ROOT,
     )
     door.close()
