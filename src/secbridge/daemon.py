@@ -215,6 +215,7 @@ def _conversation(
         trackers,
         events=store,
         cases=store,
+        places=store,
         commanding=Commanding(
             cases=store,
             events=store,
@@ -229,14 +230,21 @@ def _conversation(
             mark=chosen.mark,
         ),
         secret=secret,
+        clock=clock,
         adopting=adopting if chosen.adopt else None,
         habits=Habits(
             mark=chosen.mark,
             slash=chosen.slash,
             public_replies=chosen.public_replies,
-            signs=Signs(*settings.sign_commands()),
+            signs=Signs(*settings.sign_commands(), nobody=_nobody(settings)),
         ),
     )
+
+
+def _nobody(settings: Settings) -> tuple[str, ...]:
+    """Return the accounts that get issues whose own assignees are unknown."""
+    chosen = (table.get("fallback_assignee") for table in settings.trackers.values())
+    return tuple(str(account) for account in chosen if account)
 
 
 def build_openpgp(settings: Settings) -> GnuPG:
@@ -479,6 +487,12 @@ def chores(house: House) -> Sequence[Chore]:
         clock=house.clock,
         mark=settings.conversation.mark,
     )
+
+    async def take_home() -> None:
+        if house.shelters:  # a command that is copied to another tracker is our own comment there
+            await house.conversation.catch_up(LOCAL_TRACKER)
+        await returning.take_all_home()
+
     troubles = Troubles(
         store, store, house.guarding, clock=house.clock, mark=settings.conversation.mark
     )
@@ -487,7 +501,7 @@ def chores(house: House) -> Sequence[Chore]:
         Chore("tidying", HOURLY, tidying.tidy),
         Chore("guarding", every, house.guarding.check_all),
         Chore("watching", every, watching.look_around),
-        Chore("returning", every, returning.take_all_home),
+        Chore("returning", every, take_home),
         Chore("troubles", EACH_MINUTE, troubles.tell),
     )
 

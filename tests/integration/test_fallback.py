@@ -21,6 +21,7 @@ from tests.support.trackers import log_lines
 
 from secbridge.cli.checks import check_everything
 from secbridge.daemon import build_steps
+from secbridge.model.case import CaseStatus
 from secbridge.model.delivery import State
 from secbridge.model.issue import Finding, IssueChange, Severity
 from secbridge.pipeline.returning import SETTLED
@@ -271,6 +272,20 @@ async def test_a_comment_that_came_late_is_copied_the_next_time(
     (issue,) = gitlab.issues()
     assert ["I was typing this." in note["body"] for note in gitlab.notes(issue["iid"])] == [True]
     assert not (await here.local()).issue.open
+
+
+async def test_a_command_of_just_before_the_journey_is_done(
+    here: Installation, gitlab: FakeGitLab
+) -> None:
+    """At home it would be a copy by our own hand, and so no command of anybody."""
+    delivery = await filed(here)
+    await here.house.conversation.catch_up("local")
+    await write(here, "sb: accept")
+    await go_home(here, gitlab)
+    assert CaseStatus.ACCEPTED is (await here.case(delivery)).status
+    (issue,) = gitlab.issues()
+    notes = [note["body"] for note in gitlab.notes(issue["iid"])]
+    assert [True] == ["This goes to the reporter now." in note for note in notes if "goes" in note]
 
 
 async def test_a_settled_move_is_forgotten(here: Installation, gitlab: FakeGitLab) -> None:

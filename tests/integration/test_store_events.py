@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from tests.support.stores import NOON, a_route, opened, routed
@@ -71,6 +72,29 @@ async def test_a_command_in_the_middle_of_which_we_died_is_begun_again(tmp_path:
     async with opened(path) as store:
         again = await store.hear(*PLACE, KEY, case_id=case_id, command="help")
         assert HeardBefore(NOON, done=False) == again
+
+
+async def test_a_try_that_left_nothing_does_not_begin_the_wait_anew(tmp_path: Path) -> None:
+    """Who looks every minute would else never see the end of a wait of four."""
+    async with opened(tmp_path / "store.db") as store:
+        case_id = await a_filed_case(store)
+        await store.hear(*PLACE, KEY, case_id=case_id, command="help")
+        earlier = NOON - timedelta(minutes=3)
+        await store.undo_hear(*PLACE, KEY, earlier)
+        again = await store.hear(*PLACE, KEY, case_id=case_id, command="help")
+        assert HeardBefore(earlier, done=False) == again
+
+
+async def test_a_command_is_begun_until_it_has_an_outcome(tmp_path: Path) -> None:
+    """What was begun and not done may have been done by half."""
+    async with opened(tmp_path / "store.db") as store:
+        case_id = await a_filed_case(store)
+        assert not await store.is_begun(*PLACE, KEY)
+        await store.hear(*PLACE, KEY, case_id=case_id, command="help")
+        assert await store.is_begun(*PLACE, KEY)
+        assert not await store.is_begun("local", "board", KEY)
+        await store.heard(*PLACE, KEY, case_id=case_id, by="alice", outcome="helped")
+        assert not await store.is_begun(*PLACE, KEY)
 
 
 async def test_the_same_key_in_another_project_is_another_command(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tests.support.stores import ALIAS, LEASE, NOON, StillClock, a_route, accept
 from secbridge.errors import ConfigError
 from secbridge.model.case import CaseStatus, IssueRef
 from secbridge.model.delivery import OutgoingState
+from secbridge.ports import HeardState
 from secbridge.store import Store, journal
 from secbridge.store.database import Transaction, writing_engine
 from secbridge.store.migrating import MIGRATIONS
@@ -110,6 +111,8 @@ async def test_what_an_older_version_kept_is_there_in_the_new_one(
             case.contacted_at,
             case.adopted,
         )
+        unheard = HeardState(open=True, labels=(), assignees=(), turn=-1)
+        assert unheard == await store.heard_state(case.id)
         queued, sent, refused = await store.mails_of_case(case.id)
         assert [True, True, True] == [row.mail.automatic for row in (queued, sent, refused)]
         assert [NOON, NOON, NOON] == [row.queued_at for row in (queued, sent, refused)]

@@ -162,8 +162,10 @@ class Office:
             trackers,
             events=store,
             cases=store,
+            places=store,
             commanding=commanding,
             secret=SECRET,
+            clock=house.clock,
             adopting=adopting if adopt else None,
             habits=habits,
         )

@@ -32,6 +32,7 @@ from secbridge.model.issue import (
     Paragraph,
     Untrusted,
 )
+from secbridge.rules.commands import parse
 from secbridge.rules.drafting import adf
 from secbridge.rules.drafting.fitting import utf16_units
 from secbridge.rules.drafting.untrusted import visible
@@ -299,8 +300,36 @@ def test_a_comment_is_read_in_lines() -> None:
     }
     assert (
         adf.words(document) == "sb: reply\nDear reporter\n\n@alex see https://jira.example.org/x\n"
-        "one\ntwo\na\nb"
+        "- one\n- two\n```\na\nb\n```"
     )
+
+
+def _typed(text: str, *marks: str) -> dict[str, object]:
+    written = {"type": "text", "text": text, "marks": [{"type": mark} for mark in marks]}
+    return {"type": "paragraph", "content": [written]}
+
+
+def _in(content: object, *kinds: str) -> object:
+    """Return a document with something inside nodes of these kinds, the outermost first."""
+    for kind in (*reversed(kinds), "doc"):
+        content = {"type": kind, "content": [content]}
+    return content
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        _in(_typed("sb: reply Hello."), "blockquote"),
+        _in({"type": "text", "text": "sb: reply Hello."}, "codeBlock"),
+        _in(_typed("sb: reply Hello."), "bulletList", "listItem"),
+        _in(_typed("sb: reply Hello."), "table", "tableRow", "tableCell"),
+        _in(_typed("sb: reply Hello.", "strike")),
+    ],
+    ids=["quotation", "code", "list", "table", "crossed out"],
+)
+def test_what_somebody_quotes_is_no_command_of_theirs(document: object) -> None:
+    """The mark counts where it is typed, not where it is shown."""
+    assert parse(adf.words(document)) is None
 
 
 ANSWERS = st.recursive(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from secbridge.model.case import Case
 from secbridge.model.issue import IssueState
 from secbridge.ports import Events, HeardState
-from secbridge.rules.commands import Command
+from secbridge.rules.commands import CLOSING, Command
 
 OPEN, CLOSED = "open", "closed"
 """The states that may stand for a command, whatever a tracker calls them."""
@@ -22,10 +22,14 @@ OPEN, CLOSED = "open", "closed"
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """The labels and the states that stand for a command."""
+    """The labels and the states that stand for a command.
+
+    ``nobody``: accounts that get what nobody else has; that they have an issue stands for nothing.
+    """
 
     labels: Mapping[str, Command] = field(default_factory=dict)
     states: Mapping[str, Command] = field(default_factory=dict)
+    nobody: tuple[str, ...] = ()
 
     def label(self, name: str) -> Command | None:
         """Return what a label stands for; trackers do not tell its letters' case apart."""
@@ -52,6 +56,11 @@ class Sign:
     key: str
     asked: Command | Assigned
 
+    @property
+    def closes(self) -> bool:
+        """Whether what it stands for closes the issue."""
+        return isinstance(self.asked, Command) and self.asked.name in CLOSING
+
 
 def as_filed(case: Case) -> HeardState:
     """Return what an issue was like when we filed it."""
@@ -63,7 +72,7 @@ def differs(before: HeardState, now: IssueState) -> bool:
     return (
         before.open != now.open
         or _folded(before.labels) != _folded(now.labels)
-        or _folded(before.assignees) != _folded(now.assignees)
+        or _accounts(before.assignees) != _accounts(now.assignees)
     )
 
 
@@ -78,8 +87,8 @@ def signs_of(case: Case, before: HeardState, now: IssueState, signs: Signs) -> I
             yield Sign(f"{turn} label {name.casefold()}", command)
     if before.open != now.open and (command := signs.state(is_open=now.open)):
         yield Sign(f"{turn} state {OPEN if now.open else CLOSED}", command)
-    new = [who for who in now.assignees if who.casefold() not in _folded(before.assignees)]
-    if new:
+    had = _accounts(before.assignees) | _accounts(signs.nobody)
+    if new := [who for who in now.assignees if _accounts((who,)).isdisjoint(had)]:
         yield Sign(f"{turn} assigned {new[0]}", Assigned(new[0]))
 
 
@@ -113,6 +122,11 @@ async def keep_followed(
         turn=before.turn + 1,
     )
     await events.keep_state(case.id, after)
+
+
+def _accounts(names: tuple[str, ...]) -> frozenset[str]:
+    """Return accounts as they are compared; operators may write them as they are mentioned."""
+    return _folded(tuple(name.removeprefix("@") for name in names))
 
 
 def _folded(names: tuple[str, ...]) -> frozenset[str]:

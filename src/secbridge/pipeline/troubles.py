@@ -8,7 +8,7 @@ mail is told there.  A tracker that is away is told the next time.
 from __future__ import annotations
 
 from secbridge import maillog
-from secbridge.errors import Deferral, OutcomeUnknown, PermanentFault
+from secbridge.errors import Deferral, NotConfidential, OutcomeUnknown, PermanentFault
 from secbridge.model.case import Case, IssueRef
 from secbridge.model.delivery import Outgoing, OutgoingState
 from secbridge.pipeline.guarding import Guarding
@@ -58,7 +58,7 @@ class Troubles:
             try:
                 await self._tell(case, outgoing)
             except Deferral as error:
-                if isinstance(error, PermanentFault) and error.code not in _PASSING:
+                if _is_for_good(error):
                     self._in_vain.add(outgoing.id)
                 else:
                     away.add(case.place)
@@ -93,3 +93,10 @@ class Troubles:
                 await self._outbox.telling(outgoing.id, earlier)  # nothing happened this time
             raise
         maillog.trouble_told(outgoing.id, case.id, issue.tracker, issue.number)
+
+
+def _is_for_good(error: Deferral) -> bool:
+    """Whether an issue takes no comment: it is locked, gone, or public by now."""
+    if isinstance(error, NotConfidential):
+        return True
+    return isinstance(error, PermanentFault) and error.code not in _PASSING

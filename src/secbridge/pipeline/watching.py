@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from secbridge import maillog
 from secbridge.errors import Deferral, PermanentFault
-from secbridge.model.case import Case
+from secbridge.model.case import Case, IssueRef
 from secbridge.model.issue import IssueState, Standing
 from secbridge.pipeline.guarding import Guarding
 from secbridge.ports import Places, Watched
@@ -53,13 +53,7 @@ class Watching:
         if case.issue is None:
             return
         state = await self._state(case)
-        standing = _standing(state)
-        if await self._places.looked(case.id, standing, state=state):
-            issue = state.ref if state else case.issue
-            alarm = standing is not Standing.KEPT
-            maillog.issue_standing(
-                case.id, issue.tracker, issue.number, standing.value, alarm=alarm
-            )
+        await keep_seen(self._places, case.id, case.issue, state)
 
     async def _state(self, case: Case) -> IssueState | None:
         """Return the issue as its tracker shows it, or None when it shows us none."""
@@ -72,6 +66,17 @@ class Watching:
             if error.code not in OUT_OF_SIGHT or self._guarding.refuses(*case.place):
                 raise  # it says nothing of this one issue; the check of the project tells of it
             return None
+
+
+async def keep_seen(
+    places: Places, case_id: str, issue: IssueRef, state: IssueState | None
+) -> None:
+    """Record what was seen of a case's issue, and where it is by now; tell what is news."""
+    standing = _standing(state)
+    if await places.looked(case_id, standing, state=state):
+        issue = state.ref if state else issue
+        alarm = standing is not Standing.KEPT
+        maillog.issue_standing(case_id, issue.tracker, issue.number, standing.value, alarm=alarm)
 
 
 OUT_OF_SIGHT = frozenset(

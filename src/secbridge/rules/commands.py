@@ -24,6 +24,12 @@ LONGEST_URL = 500
 LONGEST_ISSUE = 500
 """Characters of what stands behind ``fixed``, ``disclosed`` and ``duplicate-of``."""
 
+LONGEST_ADDRESS = 1000
+"""Characters of what stands behind ``reporter``: an address and, of some editors, a link to it.
+
+To look for an address takes time by the square of the length, and anybody may write a comment.
+"""
+
 REJECTION_CLASSES = (
     "not-a-vulnerability",
     "out-of-scope",
@@ -115,7 +121,7 @@ USAGES: dict[CommandName, Usage] = {
     ),
     CommandName.REPORTER: Usage(
         "reporter ADDRESS",
-        "say to whom answers go, in a case that no mail opened",
+        "say to whom answers go from now on",
         "reporter rita@example.net",
     ),
     CommandName.HOLD: Usage("hold", "keep all mail of this case back until release", "hold"),
@@ -233,7 +239,11 @@ _LINE_ENDS = re.compile("\r\n|\r")
 _BLANK = " \t\u00a0\u200b\u200e\ufeff"
 """What editors put before the first letter, seen or not."""
 
-_WRAPPED = re.compile(r"(?:(`+)(?P<code>[^`]*)\1|\{\{(?P<mono>[^{}]*)\}\})(?P<rest>.*)", re.DOTALL)
+_WRAPPED = re.compile(
+    r"(?:(`{1,3})(?P<code>[^`]*)\1|\{\{(?P<mono>[^{}]*)\}\})(?P<rest>.*)", re.DOTALL
+)
+"""A code span of few ticks: with any number of them, a line of ticks alone would take minutes."""
+
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _URL = re.compile(r"""https?://[^\s<>|\]\[()"'`{}\\^]+""", re.IGNORECASE)
 _ADDRESS = re.compile(r"""[^\s<>|\]\[()"'`{}:,;]+@[^\s<>|\]\[()"'`{}:,;]+""")
@@ -343,6 +353,8 @@ def _issue(name: CommandName, rest: str, below: str) -> Command | Mistake:
 def _address(name: CommandName, rest: str, below: str) -> Command | Mistake:
     if not rest:
         return Mistake(MistakeKind.NO_ARGUMENT, name)
+    if len(rest) > LONGEST_ADDRESS:
+        return Mistake(MistakeKind.NO_ADDRESS, name)
     address, *others = dict.fromkeys(_ADDRESS.findall(_plain(rest))) or [""]
     if others or not is_plain_address(address):
         return Mistake(MistakeKind.NO_ADDRESS, name)
@@ -357,12 +369,11 @@ def _fingerprint(name: CommandName, rest: str, below: str) -> Command | Mistake:
 def _preview(name: CommandName, rest: str, below: str) -> Command | Mistake:
     if not rest:
         return Mistake(MistakeKind.NO_ARGUMENT, name)
-    found = _command(rest, below)
-    if isinstance(found, Mistake):
-        return found
-    if found.name not in LETTERS:
+    asked = _named(_unwrapped(rest.strip(_BLANK)))
+    if asked is not None and asked[0] not in LETTERS:  # a preview of a preview, too, without end
         return Mistake(MistakeKind.NO_LETTER, name)
-    return Command(name, previewed=found)
+    found = _command(rest, below)
+    return found if isinstance(found, Mistake) else Command(name, previewed=found)
 
 
 def _first(rest: str) -> tuple[str, str]:

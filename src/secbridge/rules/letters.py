@@ -81,6 +81,28 @@ def is_called(member: Member, name: str) -> bool:
     return bool(name) and name.casefold() in {one.casefold() for one in known}
 
 
+def called(members: Iterable[Member], account: str, name: str = "") -> str:
+    """Return how we call who commands: as the roster does, else by the own name or the account.
+
+    ``account`` tells whose it is; ``name`` only where the roster has no account for a member.  What
+    would be the name of a member who it is not, is passed over.
+    """
+    known = tuple(members)
+    for member in known:
+        if member.account and _is_account(member.account, account):
+            return name_of(member)
+    nameless = [member for member in known if not member.account]
+    for member in nameless:
+        if is_called(member, account) or is_called(member, name):
+            return name_of(member)
+    own = (one for one in (name, account) if one and not any(is_called(m, one) for m in known))
+    return next(own, f"account {account}")
+
+
+def _is_account(configured: str, account: str) -> bool:
+    return configured.removeprefix("@").casefold() == account.removeprefix("@").casefold()
+
+
 def name_of(member: Member) -> str:
     """Return how a member is called before others."""
     return member.name or member.address.rpartition("@")[0]

@@ -553,7 +553,10 @@ class MemberSettings(Section):
     """One person behind an alias."""
 
     address: Address = Field(description="The person's mail address.")
-    account: str = Field(default="", description="The person's account in the tracker.")
+    account: str = Field(
+        default="",
+        description="The person's account in the tracker; without it the name there is believed.",
+    )
     fingerprint: Fingerprint | None = Field(
         default=None, description="The full fingerprint of the person's OpenPGP key."
     )

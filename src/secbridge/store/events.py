@@ -20,6 +20,8 @@ from secbridge.store.database import Transaction
 from secbridge.store.room import StoreRoom
 from secbridge.store.schema import cases, issue_states, tracker_cursors, tracker_events
 
+_WHERE_IT_IS = func.coalesce(cases.c.issue_project, cases.c.project)
+
 
 class EventsRoom(StoreRoom):
     """The port ``Events``."""
@@ -52,8 +54,14 @@ class EventsRoom(StoreRoom):
         await self._db.write(move)
 
     async def case_of_issue(self, tracker: str, project: str, issue_id: str) -> str | None:
-        """Return the id of the case whose issue this is, or None."""
-        return await self._case_at(tracker, project, cases.c.issue_id == issue_id)
+        """Return the id of the case whose issue this is, or None.
+
+        ``project`` is where the issue is by now, or through which it is heard of: where the case
+        was routed to.
+        """
+        known = cases.c.issue_id == issue_id
+        case_id = await self._case_at(tracker, project, known)
+        return case_id or await self._case_at(tracker, project, known, cases.c.project)
 
     async def case_of_number(self, tracker: str, project: str, number: str) -> str | None:
         """Return the id of the case whose issue people call so, with or without ``#``, or None.
@@ -66,14 +74,20 @@ class EventsRoom(StoreRoom):
         called_so = func.lower(cases.c.issue_number) == func.lower(wanted)
         return await self._case_at(tracker, project, called_so)
 
-    async def _case_at(self, tracker: str, project: str, wanted: ColumnElement[bool]) -> str | None:
+    async def _case_at(
+        self,
+        tracker: str,
+        project: str,
+        wanted: ColumnElement[bool],
+        place: ColumnElement[str] = _WHERE_IT_IS,
+    ) -> str | None:
         """Return the oldest case with such an issue, looked for where issues are by now."""
         statement = (
             select(cases.c.id)
             .where(
                 wanted,
                 func.coalesce(cases.c.issue_tracker, cases.c.tracker) == tracker,
-                func.coalesce(cases.c.issue_project, cases.c.project) == project,
+                place == project,
             )
             .order_by(cases.c.opened_at, cases.c.id)
             .limit(1)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import uuid4
 
+from secbridge import maillog
 from secbridge.errors import Deferral, PermanentFault
 from secbridge.model.case import CommentRef, IssueRef
 from secbridge.model.issue import (
@@ -52,6 +53,9 @@ AUTHOR = "secbridge"
 
 EVENTS_AT_ONCE = 100
 """Events that one call returns at most; what is more comes with the next one."""
+
+UNREADABLE = timedelta(days=1)
+"""How long a comment that no key of ours opens is tried again before it is passed over."""
 
 _UNTOLD = b""
 """The body of an issue that is not proven yet; an OpenPGP message is never empty."""
@@ -161,10 +165,23 @@ class LocalTracker:
     async def _written(self, ref: IssueRef, number: int) -> CommentWritten | None:
         for row in await self.desk.issues.comments(int(ref.id)):
             if row.id == number and row.author != AUTHOR:
-                text = await _text(self.desk.sealer, row.sealed_body)
+                text = await self._read(row)
+                if text is None:
+                    return None
                 key, written_by = f"comment-{row.id}", _actor(row)
                 return CommentWritten(key, ref, written_by, row.created_at, text, str(row.id))
         return None
+
+    async def _read(self, row: LocalComment) -> str | None:
+        """Return what a comment says; one that stays unreadable holds nobody else up for ever."""
+        try:
+            return await _text(self.desk.sealer, row.sealed_body)
+        except Deferral as error:
+            is_young = self.desk.clock.now() - row.created_at < UNREADABLE
+            if is_young or error.code != "sealed-unreadable":
+                raise
+            maillog.fault("local", error.code, comment=row.id)
+            return None
 
     async def may_command(self, actor: Actor) -> bool:
         """Return whether a person wrote it: who can write here is an operator of this machine."""

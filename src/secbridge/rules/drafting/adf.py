@@ -263,7 +263,7 @@ def _said(node: object, depth: int) -> list[str]:
         return []
     match kind := str(node.get("type")):
         case "text":
-            return [str(node.get("text", ""))]
+            return [_struck(node, str(node.get("text", "")))]
         case "hardBreak":
             return ["\n"]
         case "mention":
@@ -276,7 +276,29 @@ def _said(node: object, depth: int) -> list[str]:
             said = [piece for item in inner for piece in _said(item, depth + 1)]
             if kind == "paragraph" or (kind in _BLOCKS and said and not said[-1].endswith("\n")):
                 said.append("\n")
-            return said
+            return _shown(kind, "".join(said))
+
+
+def _shown(kind: str, text: str) -> list[str]:
+    """Return what a block says so that it is seen what it is: a quotation is nobody's own word."""
+    match kind:
+        case "blockquote":
+            return [f"> {line}" for line in text.splitlines(keepends=True)]
+        case "codeBlock":
+            return ["```\n", text, "```\n"]
+        case "listItem":
+            return [f"- {text}".replace("\n", "\n  ", max(text.count("\n") - 1, 0))]
+        case "tableRow":
+            return ["| ", " | ".join(text.splitlines()), " |\n"]
+        case _:
+            return [text]
+
+
+def _struck(node: Node, text: str) -> str:
+    """Return a text, with the signs for it where somebody has crossed it out."""
+    marks = node.get("marks")
+    struck = isinstance(marks, list) and {"type": "strike"} in marks
+    return f"~~{text}~~" if struck else text
 
 
 def _named(node: Node) -> str:

@@ -46,6 +46,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["case_id"], ["cases.id"]),
         sa.PrimaryKeyConstraint("case_id"),
     )
+    op.execute(
+        "INSERT INTO issue_states (case_id, open, labels, assignees, turn, heard_at)"
+        " SELECT id, 1, '[]', '[]', -1, 0 FROM cases WHERE issue_id IS NOT NULL"
+    )  # what these are like by now is old news, and stands for no command
     op.add_column("tracker_events", sa.Column("digest", sa.LargeBinary(length=32)))
     _upgrade_cases()
     _upgrade_outgoing()
