@@ -180,6 +180,8 @@ class Crew:
             except _GONE:
                 raise cannot_open("opener-missing") from None
         self._ready.append(child)
+        if len(self._ready) > self._size:  # one was kept while this one was made
+            self.dismiss(self._ready.popleft())
 
     async def _fork(self, ending: int) -> Child:
         began = perf_counter()
