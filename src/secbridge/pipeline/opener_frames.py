@@ -95,9 +95,7 @@ class Room:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._file = io.BytesIO()
-        self._file.seek(size - 1)
-        self._file.write(b"\0")
+        self._file = io.BytesIO(bytes(size))  # zeros that take no memory before they are written
 
     def fill(self, take: Callable[[memoryview], int]) -> bytes:
         """Return the octets that ``take`` puts there; it returns their number, and 0 at the end."""
