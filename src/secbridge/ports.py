@@ -797,13 +797,22 @@ class OpenPGP(Protocol):
         ...
 
 
+class RawMail(Protocol):
+    """A mail as it was accepted, which somebody keeps: whoever wants it again reads it again."""
+
+    async def read(self) -> bytes:
+        """Return the whole mail, the same each time."""
+        ...
+
+
 class Opener(Protocol):
     """Makes a Message of a mail."""
 
-    async def open(self, raw: bytes) -> Message:
+    async def open(self, raw: bytes | RawMail) -> Message:
         """Return the mail, opened as far as we can: whatever it is like, it is a Message.
 
-        Raises Deferral for faults of ours.
+        Of a large mail that is kept elsewhere nothing is held in memory that is not needed.
+        Raises Deferral for faults of ours, and what ``RawMail.read`` raises.
         """
         ...
 

@@ -150,6 +150,29 @@ async def test_large_contents_come_out_whole(gpg: Remembering, keys: Keys) -> No
     )
 
 
+class _Elsewhere:
+    """A mail that is kept elsewhere; counts how often it was read."""
+
+    def __init__(self, content: bytes) -> None:
+        self.reads = 0
+        self._content = content
+
+    async def read(self) -> bytes:
+        self.reads += 1
+        return self._content
+
+
+async def test_a_large_mail_is_given_up_with_its_ciphertext(gpg: Remembering, keys: Keys) -> None:
+    """Nobody holds the mail while its plaintext is read; for a second ciphertext it comes anew."""
+    inner = [text("x" * (1 << 19)), text("y" * (1 << 19))]
+    shut = [encrypted(keys.reporter.encrypt(one, keys.role_fpr)) for one in inner]
+    one, two = _Elsewhere(mail(shut[0])), _Elsewhere(mail(multipart("mixed", shut)))
+    async with an_opener(gpg) as opener:
+        layers = [told(await opener.open(raw)) for raw in (one, two)]
+    assert [["encrypted pgp-mime 0 ok"], ["encrypted pgp-mime 0 ok"] * 2] == layers
+    assert (1, 2) == (one.reads, two.reads)
+
+
 # ── Time and memory ──────────────────────────────────────────────────────────────────────────────
 
 

@@ -13,7 +13,8 @@ from secbridge.model.alias import Alias
 from secbridge.model.case import Case, KeyBinding, Verdict
 from secbridge.model.envelope import Target
 from secbridge.model.message import Message, SignatureVerdict
-from secbridge.ports import Cases, Opener
+from secbridge.pipeline.rawmail import octets_of
+from secbridge.ports import Cases, Opener, RawMail
 from secbridge.rules import identity, replies, threads
 from secbridge.rules.structure import same_address
 from secbridge.rules.threads import Found, Mention, Thread
@@ -59,7 +60,7 @@ class Examiner:
         self._secret = secret
 
     async def examine(
-        self, raw: bytes, *, alias: Alias, reverse_path: str, target: Target
+        self, raw: bytes | RawMail, *, alias: Alias, reverse_path: str, target: Target
     ) -> Examined:
         """Return the opened mail, its verdict and the case it continues."""
         message = await self._opener.open(raw)
@@ -73,7 +74,7 @@ class Examiner:
         return Examined(message, verdict, case, known.thread, known.mention)
 
     async def _recall(
-        self, raw: bytes, message: Message, alias: Alias, target: Target
+        self, raw: bytes | RawMail, message: Message, alias: Alias, target: Target
     ) -> _Recalled:
         """Return what the store knows: is it our own mail, which thread, who in it."""
         if self._cases is None:
@@ -120,7 +121,7 @@ class Examiner:
         answered = await self._cases.answers_of(case.id)
         return answered.isdisjoint(replies.ACKNOWLEDGEMENTS)
 
-    async def _own_case(self, raw: bytes, message: Message) -> Case | None:
+    async def _own_case(self, raw: bytes | RawMail, message: Message) -> Case | None:
         """Return the case of a mail of ours that came back, only if id, HMAC and body all agree."""
         message_id = message.headers.message_id
         if self._cases is None or self._secret is None or message_id is None:
@@ -133,7 +134,7 @@ class Examiner:
             self._secret, origin, case_id=sent.case_id, step=sent.step, message_id=message_id
         ):
             return None
-        if sent.body_hash != canonical_body_hash(raw):
+        if sent.body_hash != canonical_body_hash(await octets_of(raw)):
             return None
         return await self._cases.get_case(sent.case_id)
 

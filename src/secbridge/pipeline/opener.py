@@ -41,8 +41,9 @@ from secbridge.pipeline.opener_talk import (
     VerifyDetached,
     VerifyOpaque,
 )
-from secbridge.pipeline.opening import author_of, too_complex
-from secbridge.ports import Decrypted, OpenPGP, Verified
+from secbridge.pipeline.opening import Outside, outside_of, too_complex
+from secbridge.pipeline.rawmail import octets_of
+from secbridge.ports import Decrypted, OpenPGP, RawMail, Verified
 from secbridge.rules import structure
 
 _TRIES = 2
@@ -108,27 +109,28 @@ class ProcessOpener:
         self._max_time = max_time
         self._crew = Crew(processes, max_memory)
 
-    async def open(self, raw: bytes) -> Message:
+    async def open(self, raw: bytes | RawMail) -> Message:
         """Return the mail, opened as far as we can.  Raises Deferral for faults of ours."""
         async with self._slots:
             for _ in range(_TRIES):
+                mail = _Mail(raw, await octets_of(raw))
                 began = perf_counter()
                 child = await self._crew.take()
                 try:
-                    message = await self._opened_by(child, raw)
+                    message = await self._opened_by(child, mail)
                 except _Ended as ended:
-                    await self._bury(child, ended, len(raw), began)
+                    await self._bury(child, ended, mail.size, began)
                     if ended.blames_mail:
                         break
                 else:
-                    self._part(child, len(raw))
+                    self._part(child, mail.size)
                     return message
-        return too_complex(raw, self._limits)
+        return too_complex(await octets_of(raw), self._limits)
 
-    async def _opened_by(self, child: Child, raw: bytes) -> Message:
+    async def _opened_by(self, child: Child, mail: _Mail) -> Message:
         child.mails += 1
         try:
-            return await _Talk(child, self._openpgp, self._limits, raw, self._max_time).opened()
+            return await _Talk(child, self._openpgp, self._limits, mail, self._max_time).opened()
         except _Ended:
             raise
         except BaseException:
@@ -176,6 +178,27 @@ class ProcessOpener:
 # ── One conversation ─────────────────────────────────────────────────────────────────────────────
 
 
+class _Mail:
+    """A mail that can be given up while others work on it, and is read again when it is wanted."""
+
+    def __init__(self, kept: bytes | RawMail, octets: bytes) -> None:
+        self.size = len(octets)
+        self._kept = kept
+        self._octets = octets
+
+    async def read(self) -> bytes:
+        """Return all of it."""
+        if not self._octets:
+            self._octets = await octets_of(self._kept)
+        return self._octets
+
+    async def take(self, start: int, size: int) -> memoryview:
+        """Return octets of it, and hold nothing but them."""
+        view = memoryview(await self.read())[start : start + size]
+        self._octets = b""
+        return view
+
+
 @dataclass(slots=True)
 class _Given:
     """What a process was told of a mail, and how often it asked."""
@@ -205,19 +228,23 @@ class _Talk:
         child: Child,
         openpgp: OpenPGP,
         limits: OpeningLimits,
-        raw: bytes,
+        mail: _Mail,
         max_time: timedelta,
     ) -> None:
         self._child = child
         self._openpgp = openpgp
         self._limits = limits
-        self._raw = raw
+        self._mail = mail
         self._left = max_time.total_seconds()
-        self._given = _Given(len(raw))
+        self._given = _Given(mail.size)
+        self._outside: Outside
 
     async def opened(self) -> Message:
         """Return the mail.  Raises _Ended, and Deferral for faults of ours."""
-        await self._say(Open(self._raw, self._limits), Open)
+        raw = await self._mail.read()
+        await self._say(Open(raw, self._limits), Open)
+        self._outside = outside_of(raw, self._limits)  # the process reads at the same time
+        del raw
         while True:
             async with self._timed():
                 said = await self._child.hear(most=_FACTOR * self._given.octets + _ROOM)
@@ -240,8 +267,8 @@ class _Talk:
             case Decrypt(ciphertext, limit):
                 await self._decrypt(ciphertext, limit)
             case DecryptPart(start, size, limit):
-                self._insist(0 <= start <= start + size <= len(self._raw))
-                await self._decrypt(memoryview(self._raw)[start : start + size], limit)
+                self._insist(0 <= start <= start + size <= self._mail.size)
+                await self._decrypt(await self._mail.take(start, size), limit)
             case VerifyDetached(signature, content):
                 self._count_signature()
                 facts = await self._openpgp.verify_detached(signature, content)
@@ -254,7 +281,7 @@ class _Talk:
                 await self._say(verified, OpaqueAnswer)
             case Import(content, address):
                 self._count_import()
-                self._insist(address == author_of(self._raw, self._limits))
+                self._insist(address == self._outside.author)
                 offered = await self._openpgp.import_certificate(content, address=address)
                 await self._say(Known(offered), Known)
             case LookUp(fingerprint):
@@ -267,6 +294,7 @@ class _Talk:
         self._given.ciphertexts += 1
         self._insist(self._given.ciphertexts <= 2 * self._limits.max_ciphertexts)
         opened = await self._openpgp.decrypt(ciphertext, limit=self._most(limit))
+        del ciphertext  # it is not there beside the plaintext while that is handed over
         self._remember(opened)
         await self._say(opened, DecryptAnswer)
 
@@ -300,7 +328,7 @@ class _Talk:
         self._learn(facts)
 
     def _learn(self, facts: tuple[SignatureFact, ...]) -> None:
-        given, author = self._given, author_of(self._raw, self._limits)
+        given, author = self._given, self._outside.author
         given.verdicts.update((fact.verdict, fact.fingerprint) for fact in facts)
         by_sender = [fact for fact in facts if structure.signer_is_sender(author, fact)]
         given.senders.update((fact.verdict, fact.fingerprint) for fact in by_sender)
@@ -311,7 +339,7 @@ class _Talk:
         That is its size, its protection, its verdicts; and whom it names, whom we would answer, and
         the thread that it goes on.
         """
-        self._insist(message.size == len(self._raw))
+        self._insist(message.size == self._mail.size)
         self._insist(message.was_encrypted or not self._given.decrypted)
         said = {(one.verdict, one.fingerprint) for one in message.signatures}
         self._insist(said <= self._given.verdicts)
@@ -319,7 +347,7 @@ class _Talk:
             (one.verdict, one.fingerprint) for one in message.signatures if one.signer_is_sender
         }
         self._insist(by_sender <= self._given.senders)
-        self._insist(_outside_of(message) == _outside_of(too_complex(self._raw, self._limits)))
+        self._insist(Outside.of(message) == self._outside)
 
     @staticmethod
     def _insist(holds: bool) -> None:
@@ -347,11 +375,6 @@ class _Talk:
             raise _Ended(Why.DIED) from None
         finally:
             self._left -= perf_counter() - began
-
-
-def _outside_of(message: Message) -> tuple[object, ...]:
-    """Return what the outer header alone says of a mail."""
-    return message.author, message.authors, message.headers, message.outer_subject
 
 
 def _exception(kind: str) -> str:

@@ -6,6 +6,8 @@ exception; a fault of ours comes out of the OpenPGP port as a Deferral and passe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from secbridge.mail import parse
 from secbridge.mail.headers import (
     Authors,
@@ -22,15 +24,17 @@ from secbridge.mail.slices import slice_entity
 from secbridge.model.message import (
     CertificateSource,
     DeliveryReport,
+    Headers,
     LayerForm,
     Message,
     OpenFailure,
 )
 from secbridge.model.part import OpeningLimits
+from secbridge.pipeline.rawmail import octets_of
 from secbridge.pipeline.walking import Place, Reader
-from secbridge.ports import OpenPGP
+from secbridge.ports import OpenPGP, RawMail
 
-__all__ = ["InProcessOpener", "OpeningLimits", "author_of", "open_mail", "too_complex"]
+__all__ = ["InProcessOpener", "OpeningLimits", "Outside", "open_mail", "outside_of", "too_complex"]
 
 
 class InProcessOpener:
@@ -40,9 +44,9 @@ class InProcessOpener:
         self._openpgp = openpgp
         self._limits = limits
 
-    async def open(self, raw: bytes) -> Message:
+    async def open(self, raw: bytes | RawMail) -> Message:
         """Return the mail, opened as far as we can."""
-        return await open_mail(raw, self._openpgp, self._limits)
+        return await open_mail(await octets_of(raw), self._openpgp, self._limits)
 
 
 async def open_mail(raw: bytes, openpgp: OpenPGP, limits: OpeningLimits) -> Message:
@@ -68,9 +72,24 @@ def too_complex(raw: bytes, limits: OpeningLimits) -> Message:
     return _Mail(_with_line_ends(raw), limits).unread()
 
 
-def author_of(raw: bytes, limits: OpeningLimits) -> str | None:
-    """Return the single author of a mail, as ``open_mail`` finds it."""
-    return _Mail(_with_line_ends(raw), limits).authors.single
+@dataclass(frozen=True, slots=True, repr=False)
+class Outside:
+    """What the outer header alone says of a mail: whom it names, and which thread it goes on."""
+
+    author: str | None
+    authors: tuple[str, ...]
+    headers: Headers
+    subject: str
+
+    @classmethod
+    def of(cls, message: Message) -> Outside:
+        """Return what was found on the outside of an opened mail."""
+        return cls(message.author, message.authors, message.headers, message.outer_subject)
+
+
+def outside_of(raw: bytes, limits: OpeningLimits) -> Outside:
+    """Return the outside of a mail, as ``open_mail`` finds it."""
+    return Outside.of(_Mail(_with_line_ends(raw), limits).message(Reading()))
 
 
 def _with_line_ends(raw: bytes) -> bytes:

@@ -42,6 +42,7 @@ from secbridge.pipeline.examining import Examined, Examiner
 from secbridge.pipeline.filing import Filing
 from secbridge.pipeline.guarding import Guarding
 from secbridge.pipeline.joining import JOURNAL, Joining, filed_issue, incoming_of
+from secbridge.pipeline.rawmail import KeptMail
 from secbridge.pipeline.replying import Answering, Letters, News, NoAnswer, Waits
 from secbridge.ports import Cases, Deliveries, EffectKey, Events, Places
 from secbridge.rules import commands
@@ -153,9 +154,8 @@ class Steps:
             return trip.examined
         began = perf_counter()
         delivery = trip.delivery
-        raw = await self._deliveries.content(delivery.id)
         examined = await self._examiner.examine(
-            raw,
+            KeptMail(self._deliveries, delivery.id),
             alias=trip.alias,
             reverse_path=delivery.reverse_path,
             target=Target(
