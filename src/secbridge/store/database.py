@@ -363,7 +363,7 @@ def writing_engine(
         f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}",
         "PRAGMA secure_delete=ON",
         "PRAGMA journal_size_limit=67108864",
-        "PRAGMA cache_size=-8000",
+        "PRAGMA cache_size=-2000",
     )
     engine = create_engine(
         "sqlite://",
