@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from tests.support.listening import until
 from tests.support.stores import (
     ALIAS,
     LEASE,
@@ -66,6 +67,21 @@ async def test_twenty_tasks_accepting_different_mails_make_one_delivery_each(
     ids = {delivery_id for ids in await asyncio.gather(*wanted) for delivery_id in ids}
     assert 40 == len(ids) == len(await store.find())
     assert len({delivery.mail_id for delivery in await store.find()}) == 20
+
+
+@pytest.mark.parametrize(("lull", "moved"), [(3600.0, False), (0.0, True)])
+async def test_a_large_mail_is_moved_into_the_file_when_nothing_else_is_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lull: float, moved: bool
+) -> None:
+    """A commit of many pages is no longer than its own fsync; a lull moves them to the file."""
+    monkeypatch.setattr("secbridge.store.database.LULL", lull)
+    path, content = tmp_path / "store.db", a_mail("large", b"A line of a report.\r\n" * 250_000)
+    store = await Store.open(path, clock=StillClock())
+    await store.accept(an_envelope(), content, targets())
+    if moved:
+        await until(lambda: path.stat().st_size > len(content))
+    assert moved == (path.stat().st_size > len(content))
+    await store.aclose()
 
 
 async def test_two_workers_never_claim_the_same(store: Store) -> None:

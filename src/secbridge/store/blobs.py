@@ -38,6 +38,7 @@ class Blobs:
         for number, start in enumerate(range(0, len(view), CHUNK), owner * MOST_CHUNKS):
             row = {"id": number, "content": view[start : start + CHUNK]}
             self._insert.run(transaction.driver, row)
+        transaction.octets += len(content)
 
     def read(self, connection: Connection, owner: int) -> bytes:
         """Return a content, b"" when there is none."""

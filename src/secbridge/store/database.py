@@ -10,6 +10,10 @@ database, which is why they can be run again.
 Two threads read, each on a connection that cannot write; in WAL mode they see the last commit and
 are never blocked by the writer.  What a few pages answer is looked up in the caller's own thread:
 to hand it to another costs several times what it takes.
+
+SQLite moves what is committed from its log to the file (a checkpoint) within a COMMIT, as soon as
+the log has 4 MB.  After a large mail that would be as long as the commit itself, and the 250 and
+the worker would wait for it: so it is put off until the writer has had nothing to do for a moment.
 """
 
 from __future__ import annotations
@@ -43,6 +47,18 @@ MOST_TOGETHER = 128
 
 READERS = 2
 
+LULL = 0.1
+"""Seconds without a job after which a checkpoint that was put off is made up for."""
+
+_LARGE = 1 << 20
+"""Octets of contents in a transaction from which its checkpoint is put off."""
+
+_PAGES = 1000
+"""Pages in the log from which a COMMIT is followed by a checkpoint (SQLite's own number)."""
+
+_MOST_PAGES = 16_000
+"""As many where it was put off: 64 MB, the size from which the log is cut again."""
+
 
 @dataclass(slots=True)
 class Transaction:
@@ -50,11 +66,13 @@ class Transaction:
 
     ``driver`` is the same connection beneath Core, for ``Prepared``.  ``tail`` is (seq, hash) of
     the newest entry once somebody asked; nobody else can append while the transaction lasts.
+    ``octets``: how much of contents was written.
     """
 
     connection: Connection
     driver: sqlite3.Connection
     tail: tuple[int, bytes] | None = None
+    octets: int = 0
 
 
 Job = Callable[[Transaction], T]
@@ -106,6 +124,7 @@ class Database:
         self._watch = Lock()
         self._watching: sqlite3.Connection | None = None
         self._version: int | None = None
+        self._put_off = False
 
     def open(self) -> None:
         """Start the writer and return when its connection stands.  Raises StoreBusy."""
@@ -198,8 +217,23 @@ class Database:
             return
         self._ready.set_result(None)
         with connection, connection.begin():  # for Core alone: BEGIN and COMMIT are written below
-            while (task := self._queue.get()) is not None:
+            while (task := self._awaited(driver_of(connection))) is not None:
                 self._commit_together(connection, task)
+
+    def _awaited(self, driver: sqlite3.Connection) -> _Task | None:
+        """Wait for the next job, None at the end; in a lull, make up for a checkpoint."""
+        if self._put_off:
+            with suppress(Empty):
+                return self._queue.get(timeout=LULL)
+            with suppress(sqlite3.Error):  # as after a COMMIT: the next one tries again
+                driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._checkpoint_at(driver, _PAGES)
+        return self._queue.get()
+
+    def _checkpoint_at(self, driver: sqlite3.Connection, pages: int) -> None:
+        """Let a COMMIT be followed by a checkpoint from so many pages on."""
+        driver.execute(f"PRAGMA wal_autocheckpoint={pages}")
+        self._put_off = pages > _PAGES
 
     def _commit_together(self, connection: Connection, first: _Task) -> None:
         tasks = [first]
@@ -219,7 +253,10 @@ class Database:
         except sqlite3.Error as exc:
             raise _NotBegunError from exc
         try:
-            yield Transaction(connection, driver)
+            transaction = Transaction(connection, driver)
+            yield transaction
+            if transaction.octets >= _LARGE:
+                self._checkpoint_at(driver, _MOST_PAGES)
             driver.execute("COMMIT")
         except BaseException:
             if driver.in_transaction:
