@@ -26,12 +26,13 @@ from tests.support.apart import (
 from tests.support.hostile import specimens
 from tests.support.keys import REPORTER, Keys, Ring
 from tests.support.mails import crlf, encrypted, entity, file, header, mail, multipart, signed, text
-from tests.support.opening import told
+from tests.support.opening import told, verdicts
 
 from secbridge.errors import Deferral
 from secbridge.mail.text import decode
 from secbridge.model.message import OpenFailure, Protection
 from secbridge.model.part import OpeningLimits
+from secbridge.openpgp import GnuPG
 from secbridge.pipeline import opener_child, opener_crew
 from secbridge.pipeline.opening import InProcessOpener, too_complex
 from secbridge.ports import CannotOpen, Decrypted
@@ -171,6 +172,21 @@ async def test_a_large_mail_is_given_up_with_its_ciphertext(gpg: Remembering, ke
         layers = [told(await opener.open(raw)) for raw in (one, two)]
     assert [["encrypted pgp-mime 0 ok"], ["encrypted pgp-mime 0 ok"] * 2] == layers
     assert (1, 2) == (one.reads, two.reads)
+
+
+async def test_a_large_mail_that_brings_its_signer_s_key_is_read_twice(
+    role_ring: Ring, keys: Keys
+) -> None:
+    """Its process gave it up, is given it once more, and finds the signature good."""
+    inner = multipart("mixed", [text("x" * (3 << 20)), file(keys.reporter_cert, "key.asc")])
+    armored = keys.reporter.encrypt(inner, keys.role_fpr, sign=keys.reporter_fpr)
+    kept, gpg = _Elsewhere(mail(encrypted(armored))), GnuPG(role_ring.home)
+    async with an_opener(gpg) as opener:
+        message = await opener.open(kept)
+    here = InProcessOpener(gpg, OpeningLimits())
+    assert (message, 2) == (await here.open(kept), kept.reads - 1)
+    assert ["good whole sender"] == verdicts(message)
+    await gpg.aclose()
 
 
 # ── Time and memory ──────────────────────────────────────────────────────────────────────────────

@@ -31,6 +31,7 @@ from secbridge.pipeline.opener import ProcessOpener
 from secbridge.pipeline.opener_crew import Child, Crew
 from secbridge.pipeline.opener_frames import Room, pack, unpack
 from secbridge.pipeline.opener_talk import (
+    Again,
     Decrypt,
     DecryptPart,
     Failed,
@@ -204,6 +205,7 @@ LIES: dict[str, Script] = {
     "too many ciphertexts": [*[DECRYPT] * 7, honest()],
     "too many signatures": [*[VERIFY] * 4, *[VerifyOpaque(b"", 1)] * 3, honest()],
     "too many certificates": [*[LookUp(SIGNER)] * 21, honest()],
+    "the mail a third time": [Again(), Again(), honest()],
     "octets behind the mail": [DecryptPart(0, len(RAW) + 1, 10), honest()],
     "octets before the mail": [DecryptPart(-1, 2, 10), honest()],
     "a negative number of octets": [DecryptPart(2, -1, 10), honest()],
@@ -234,6 +236,7 @@ TRUTHS: dict[str, Script] = {
     "a ciphertext that it asked for": [DECRYPT, of_raw(opened_ciphertext())],
     "a part of the mail that it asked for": [DecryptPart(0, 5, 10), of_raw(opened_ciphertext())],
     "as many questions as may be": [*[DECRYPT] * 6, *[VERIFY] * 6, of_raw(opened_ciphertext())],
+    "the mail once more": [Again(), honest()],
     "a certificate for the author": [Import(b"key", REPORTER), LookUp(SIGNER), honest()],
 }  # fmt: skip
 

@@ -27,6 +27,7 @@ _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _NOT_BASE64 = bytes(set(range(256)) - set(_BASE64 + b"="))
 _PADDED = re.compile(rb"([A-Za-z0-9+/]{2,}={1,2})[ \t]")
 _UUENCODED = frozenset({"uuencode", "x-uuencode", "x-uue", "uue"})
+_AS_IT_IS = frozenset({"", "7bit", "8bit", "binary"})
 _SNIFFED = 16 * 1024
 _CHUNK = 1 << 20
 _LONGEST_REPORT = 64 * 1024
@@ -52,6 +53,13 @@ def decoded(data: bytes, part: Part, *, most: int | None = None) -> bytes:
             return _from_uuencode(data[part.body : end])
         case _:
             return data[part.body : end]
+
+
+def looked_at(data: bytes, part: Part) -> bytes | memoryview:
+    """Return what ``decoded`` does, without a copy of large octets that stand there as they are."""
+    if part.encoding in _AS_IT_IS and part.end - part.body > _CHUNK:
+        return memoryview(data)[part.body : part.end]
+    return decoded(data, part)
 
 
 def _from_base64(data: bytes, start: int, end: int) -> bytes:

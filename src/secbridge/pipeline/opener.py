@@ -24,6 +24,7 @@ from secbridge.model.part import OpeningLimits
 from secbridge.pipeline.opener_crew import Child, Crew, cannot_open
 from secbridge.pipeline.opener_frames import Malformed
 from secbridge.pipeline.opener_talk import (
+    Again,
     Decrypt,
     DecryptAnswer,
     DecryptPart,
@@ -209,6 +210,7 @@ class _Given:
     ciphertexts: int = 0
     signatures: int = 0
     imports: int = 0
+    again: bool = False
     verdicts: set[tuple[SignatureVerdict, str]] = field(
         default_factory=lambda: {(SignatureVerdict.BAD, "")}  # a signature without its octets
     )
@@ -287,6 +289,10 @@ class _Talk:
             case LookUp(fingerprint):
                 self._count_import()
                 await self._say(Known(await self._openpgp.certificate(fingerprint)), Known)
+            case Again():
+                self._insist(not self._given.again)
+                self._given.again = True
+                await self._say(Open(await self._mail.read(), self._limits), Open)
             case _:
                 assert_never(question)
 

@@ -30,6 +30,7 @@ from secbridge.model.plaintext import Plaintext
 from secbridge.pipeline.opener_bounds import close_off, die_with, go_first, leave_no_dump
 from secbridge.pipeline.opener_frames import Room, pack, prepare, unpack
 from secbridge.pipeline.opener_talk import (
+    Again,
     Decrypt,
     DecryptAnswer,
     DecryptPart,
@@ -47,7 +48,8 @@ from secbridge.pipeline.opener_talk import (
     VerifyDetached,
     VerifyOpaque,
 )
-from secbridge.pipeline.opening import open_mail
+from secbridge.pipeline.opening import open_mail, open_whole
+from secbridge.pipeline.walking import Whole
 from secbridge.ports import Certificate, Decrypted, OpenPGP
 
 T = TypeVar("T")
@@ -210,6 +212,9 @@ _LARGE = 256 * 1024
 _TELLING = 4096
 """So many octets of a ciphertext stand nowhere else."""
 
+_WINDOW = 64 * 1024
+"""Octets that are compared at once: a copy of all of them would be as large as the mail."""
+
 # ── A process that opens mails ───────────────────────────────────────────────────────────────────
 
 
@@ -257,30 +262,45 @@ class _Line:
 
     def __init__(self, ours: socket.socket) -> None:
         self._socket = ours
-        self._raw = b""
+        self._mail = Whole(b"")
 
     def opened(self) -> Message:
         """Take a mail and return it, opened."""
         task = self._hear(Open)
-        limits, self._raw = task.limits, task.raw
+        limits, self._mail = task.limits, Whole(task.raw)
         del task
-        return _finish(open_mail(self._raw, cast("OpenPGP", self), limits))
+        return _finish(open_whole(self._mail, cast("OpenPGP", self), limits, self._again))
 
-    async def decrypt(self, ciphertext: bytes, *, limit: int) -> DecryptAnswer:
+    async def _again(self) -> bytes:
+        """Ask for the mail once more."""
+        task: Open = self._ask(Again(), Open)
+        return task.raw
+
+    async def decrypt(self, ciphertext: bytes | memoryview, *, limit: int) -> DecryptAnswer:
         """Ask for the plaintext of one OpenPGP message."""
-        question: Said = Decrypt(ciphertext, limit)
-        if (start := self._start_of(ciphertext)) >= 0:
+        question: Said
+        if (start := self._start_of(ciphertext)) < 0:
+            question = Decrypt(bytes(ciphertext), limit)
+        else:
             question = DecryptPart(start, len(ciphertext), limit)
+            if not self._mail.wanted:
+                self._mail.content = b""
         del ciphertext
         answer: DecryptAnswer = self._ask(question, DecryptAnswer)
         return answer
 
-    def _start_of(self, octets: bytes) -> int:
+    def _start_of(self, octets: bytes | memoryview) -> int:
         """Return where large octets stand in the mail as it came, or -1."""
         if len(octets) < _LARGE:
             return -1
-        start = self._raw.find(octets[:_TELLING])
-        return start if start >= 0 and self._raw.startswith(octets, start) else -1
+        raw = self._mail.content
+        start = raw.find(octets[:_TELLING])
+        if start < 0:
+            return -1
+        windows = range(0, len(octets), _WINDOW)
+        if all(raw.startswith(bytes(octets[at : at + _WINDOW]), start + at) for at in windows):
+            return start
+        return -1
 
     async def verify_detached(self, signature: bytes, content: bytes) -> tuple[SignatureFact, ...]:
         """Ask what a detached signature is worth."""

@@ -96,6 +96,11 @@ class LookUp:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Asks for ``Open`` once more: a mail that was given up has to be read a second time."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Opened:
     """Gives the mail.  Comes last."""
@@ -115,7 +120,7 @@ class Failed:
     kind: str
 
 
-Question = Decrypt | DecryptPart | VerifyDetached | VerifyOpaque | Import | LookUp
+Question = Decrypt | DecryptPart | VerifyDetached | VerifyOpaque | Import | LookUp | Again
 Said = Ready | Question | Opened | OutOfMemory | Failed
 """All that a process may say."""
 

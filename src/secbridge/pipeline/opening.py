@@ -6,6 +6,7 @@ exception; a fault of ours comes out of the OpenPGP port as a Deferral and passe
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from secbridge.mail import parse
@@ -31,7 +32,7 @@ from secbridge.model.message import (
 )
 from secbridge.model.part import OpeningLimits
 from secbridge.pipeline.rawmail import octets_of
-from secbridge.pipeline.walking import Place, Reader
+from secbridge.pipeline.walking import Place, Reader, Whole
 from secbridge.ports import OpenPGP, RawMail
 
 __all__ = ["InProcessOpener", "OpeningLimits", "Outside", "open_mail", "outside_of", "too_complex"]
@@ -56,11 +57,27 @@ async def open_mail(raw: bytes, openpgp: OpenPGP, limits: OpeningLimits) -> Mess
     read.  A signature by an unknown key is judged again when the author's own certificate came
     with the mail.  Raises only Deferral, for faults of ours.
     """
-    mail = _Mail(_with_line_ends(raw), limits)
-    reading = await mail.read(openpgp)
+    return await open_whole(Whole(raw), openpgp, limits)
+
+
+async def open_whole(
+    whole: Whole,
+    openpgp: OpenPGP,
+    limits: OpeningLimits,
+    again: Callable[[], Awaitable[bytes]] | None = None,
+) -> Message:
+    """Do as ``open_mail`` does; a mail that was taken back comes ``again`` to be read twice."""
+    mended = _with_line_ends(whole.content)
+    if mended is not whole.content:
+        whole = Whole(mended)  # places in it are not those in the mail
+    mail = _Mail(mended, limits)
+    del mended
+    reading = await mail.read(whole, openpgp)
     if reading.unknown_signers and await _import_certificates(mail, reading, openpgp):
         reading.pieces.clear()  # large attachments need not be there twice
-        reading = await mail.read(openpgp)
+        if again is not None and not whole.content:
+            whole.content, whole.wanted = await again(), True
+        reading = await mail.read(whole, openpgp)
     return mail.message(reading)
 
 
@@ -69,7 +86,8 @@ def too_complex(raw: bytes, limits: OpeningLimits) -> Message:
 
     Nothing of its body is told, not even as an attachment: the raw mail is kept.
     """
-    return _Mail(_with_line_ends(raw), limits).unread()
+    mended = _with_line_ends(raw)
+    return _Mail(mended, limits).unread(mended)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -112,30 +130,31 @@ async def _import_certificates(mail: _Mail, reading: Reading, openpgp: OpenPGP) 
 
 
 class _Mail:
-    """The outside of one mail: its bytes, its header, and how it becomes a Message."""
+    """The outside of one mail: its size, its header, and how it becomes a Message."""
 
     def __init__(self, raw: bytes, limits: OpeningLimits) -> None:
-        self._raw = raw
+        self._size = len(raw)
+        self._is_empty = not raw or raw.isspace()
         self._limits = limits
         self._header: HeaderBlock = split_header(raw, 0, len(raw), most=limits.max_header)
         self.authors: Authors = authors(self._header)
         self._report: DeliveryReport | None = None
 
-    async def read(self, openpgp: OpenPGP) -> Reading:
+    async def read(self, whole: Whole, openpgp: OpenPGP) -> Reading:
         """Read all of it, asking ``openpgp`` for what is shut or signed."""
         reader = Reader(openpgp, self._limits)
         reading = reader.reading
         reading.error = self._error()
         if self._header.cut:
             reading.too_complex()
-        if self._raw:
-            root = slice_entity(self._raw, reader.budget, header=self._header)
-            self._report = parse.delivery_report(self._raw, root)
-            await reader.read(root, Place(self._raw, root=True))
+        if whole.content:
+            root = slice_entity(whole.content, reader.budget, header=self._header)
+            self._report = parse.delivery_report(whole.content, root)
+            await reader.read(root, Place(whole, root=True))
         self._add_autocrypt(reading)
         return reading
 
-    def unread(self) -> Message:
+    def unread(self, raw: bytes) -> Message:
         """Return a Message of the header alone.
 
         It counts as undecryptable, so that its thread stays encrypted, unless it can hold no
@@ -143,7 +162,7 @@ class _Mail:
         """
         reading = Reading()
         reading.too_complex()
-        if not _is_bare_text(self._raw, self._header):
+        if not _is_bare_text(raw, self._header):
             reading.add_shut(LayerForm.ATTACHMENT, 0, OpenFailure.TOO_COMPLEX)
         self._add_autocrypt(reading)
         return self.message(reading)
@@ -158,7 +177,7 @@ class _Mail:
         """Return what was read as a Message."""
         subjects = self._header.all("subject")
         return reading.message(
-            size=len(self._raw),
+            size=self._size,
             headers=header_facts(self._header, more_fields=self._limits.more_fields),
             outer_subject=unstructured(subjects[0]) if subjects else "",
             authors=self.authors,
@@ -166,7 +185,7 @@ class _Mail:
         )
 
     def _error(self) -> str | None:
-        if not self._raw or self._raw.isspace():
+        if self._is_empty:
             return "empty"
         return None if self._header.fields else "no-header"
 

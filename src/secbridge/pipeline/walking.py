@@ -48,6 +48,20 @@ _TEXTS = frozenset({"text/plain", "text/html", "application/pgp"})
 _LOST_SIGNATURE = SignatureFact(SignatureVerdict.BAD, "")
 
 
+class Whole:
+    """The octets that parts lie in; ``wanted``: more of them will be read.
+
+    Who gave them may take those back that nobody wants: then a large mail is not there beside its
+    own plaintext.
+    """
+
+    __slots__ = ("content", "wanted")
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.wanted = True
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Place:
     """Where we are: in which bytes, under how many layers, and what is around.
@@ -58,7 +72,7 @@ class Place:
     how deep in MIME, counted through all layers.
     """
 
-    data: bytes
+    whole: Whole
     depth: int = 0
     level: int = 0
     root: bool = False
@@ -66,6 +80,11 @@ class Place:
     attached: bool = False
     forwarded: bool = False
     alternative: bool = False
+
+    @property
+    def data(self) -> bytes:
+        """The octets that the parts here lie in."""
+        return self.whole.content
 
     def inside(self) -> Place:
         """Return the place of a part of this one."""
@@ -82,10 +101,10 @@ class _Held:
 
     __slots__ = ("content",)
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | memoryview) -> None:
         self.content = content
 
-    def give(self) -> bytes:
+    def give(self) -> bytes | memoryview:
         """Return the octets and forget them."""
         content, self.content = self.content, b""
         return content
@@ -131,17 +150,16 @@ class Reader:
             self.reading.add_shut(LayerForm.ATTACHMENT, place.depth, OpenFailure.TOO_COMPLEX)
 
     async def _multipart(self, part: Part, place: Place) -> None:
-        data = place.data
         layers = len(self.reading.layers)
-        if not epilogue_is_blank(data, part):
+        if not epilogue_is_blank(place.data, part):
             self.reading.note("epilogue")
         if part.media_type == "multipart/alternative":
             await self._alternatives(part, place.inside())
             return
         found = structure.roles(
             part,
-            lambda leaf: parse.openpgp_kind(data, leaf) is OpenPGPKind.MESSAGE,
-            lambda leaf: parse.openpgp_kind(data, leaf) is OpenPGPKind.SIGNATURE,
+            lambda leaf: parse.openpgp_kind(place.data, leaf) is OpenPGPKind.MESSAGE,
+            lambda leaf: parse.openpgp_kind(place.data, leaf) is OpenPGPKind.SIGNATURE,
         )
         if part.media_type == "multipart/signed" and Role.SIGNED not in found:
             cms = structure.is_cms_signed(part)
@@ -154,7 +172,10 @@ class Reader:
                 case Role.SIGNATURE:
                     pass
                 case Role.CIPHERTEXT:
-                    await self._wrapped(_Held(parse.decoded(data, child)), child, place.inside())
+                    held = _Held(parse.looked_at(place.data, child))
+                    if place.root and child is part.children[-1]:
+                        place.whole.wanted = False
+                    await self._wrapped(held, child, place.inside())
                 case Role.CONTROL:
                     self._control(child, place)
                 case _:
@@ -164,8 +185,8 @@ class Reader:
 
     async def _wrapped(self, held: _Held, part: Part, place: Place) -> None:
         """Read what a multipart/encrypted holds; some programs put there what is only signed."""
-        if sniff(held.content[:_SNIFFED]) is OpenPGPKind.SIGNED_MESSAGE:
-            await self._signed_payload(held.give(), part, place, LayerForm.PGP_MIME)
+        if sniff(bytes(held.content[:_SNIFFED])) is OpenPGPKind.SIGNED_MESSAGE:
+            await self._signed_payload(bytes(held.give()), part, place, LayerForm.PGP_MIME)
         else:
             await self._ciphertext(held, part, place, LayerForm.PGP_MIME)
 
@@ -251,7 +272,7 @@ class Reader:
         Outlook's OpenPGP plug-in hides the whole encrypted mail in such a file.
         """
         content = parse.decoded(place.data, part)
-        within = replace(place, data=content, level=place.level + 1)
+        within = replace(place, whole=Whole(content), level=place.level + 1)
         if part.is_message and within.level >= self._limits.max_depth:
             self._unread(part, place)
         elif part.is_message:
@@ -384,7 +405,7 @@ class Reader:
             return  # that some were left is told by those that were named
         reading = self.reading
         is_file = form is LayerForm.ATTACHMENT and not kept
-        content = held.content if is_file else b""
+        content = bytes(held.content) if is_file else b""
         result = await self._decrypt(held, place)
         if isinstance(result, CannotOpen):
             file = self._attachment(part, content, place) if is_file else None
@@ -415,11 +436,11 @@ class Reader:
             self._plaintext_left -= len(result.plaintext)
         return result
 
-    def _is_repeated(self, content: bytes, place: Place) -> bool:
+    def _is_repeated(self, content: bytes | memoryview, place: Place) -> bool:
         """Whether an alternative holds the very ciphertext that was opened in the other one."""
         if len(content) > _COMPARED:
             return False
-        squeezed = hashlib.sha256(content.translate(None, b" \t\r\n")).digest()
+        squeezed = hashlib.sha256(bytes(content).translate(None, b" \t\r\n")).digest()
         repeated = place.alternative and squeezed in self._seen
         self._seen.add(squeezed)
         return repeated
@@ -437,7 +458,7 @@ class Reader:
                 pass
         is_entity = parse.is_mail if form is LayerForm.PGP_MIME else parse.is_entity
         if is_entity(content):
-            within = replace(place, data=content, level=place.level + 1)
+            within = replace(place, whole=Whole(content), level=place.level + 1)
             root = slice_entity(content, self.budget, depth=within.level)
             if form is LayerForm.PGP_MIME and place.opened and not place.attached:
                 subject = protected.subject_of(content, root, self._limits)
