@@ -180,7 +180,7 @@ class Running:
 async def a_daemon(
     scene: Scene, sink_port: int, command: Sequence[str] = ("run",)
 ) -> AsyncIterator[Running]:
-    """Run the real daemon with its default settings and an empty store until the block ends."""
+    """Run the real daemon, with default settings but for budgets, until the block ends."""
     state = Path(tempfile.mkdtemp(prefix="d", dir=scene.folder))
     config = state / "secbridge.toml"
     config.write_text(
@@ -224,6 +224,10 @@ async def _started(process: asyncio.subprocess.Process, log: Path) -> dict[str, 
 _CONFIG = """[daemon]
 state_dir = "{state}"
 log_format = "json"
+
+[answers]
+per_sender = 1000000
+total = 1000000
 
 [intake]
 hostname = "mail.example.org"
