@@ -144,7 +144,8 @@ def _mends(said: NotSaid, case_id: str, mark: str) -> Sequence[str]:
 
 def explained(mistake: Mistake, *, mark: str) -> Blocks:
     """Say what is wrong with a command, and how it is typed."""
-    head = Paragraph(f"Nothing was done: {wrong(mistake.kind)}.")
+    again = "Write it again, in a new comment: one that was read is not read again."
+    head = Paragraph(f"Nothing was done: {wrong(mistake.kind)}. {again}")
     if mistake.name is None:
         return (head, *usage(mark=mark))
     how = commands.USAGES[mistake.name]
