@@ -32,7 +32,7 @@ Step = Callable[[str], None]
 async def measure(scene: Scene, *, mails: int, step: Step) -> Section:
     """Measure a small mail against its gpg call, and the worst of the torture mails."""
     step("opening small mails")
-    gpg = GnuPG(scene.team)
+    gpg = GnuPG(scene.team, standby=True)  # as in the daemon
     opener = ProcessOpener(gpg, limits=OpeningLimits())
     try:
         await opener.warm()

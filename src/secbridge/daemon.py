@@ -264,6 +264,7 @@ def build_openpgp(settings: Settings) -> GnuPG:
         binary=chosen.gpg,
         timeout=chosen.timeout.total_seconds(),
         concurrency=chosen.processes,
+        standby=True,
     )
 
 

@@ -40,6 +40,7 @@ _LIMITS = KeyLimits()
 class _Rooms:
     """What works with the ring, once gpg was found."""
 
+    gpg: HardenedGPG
     keyring: Keyring
     opener: Opener
     maker: Maker
@@ -52,8 +53,10 @@ class GnuPG:
     ``home`` must exist, be ours and closed to others, and have a short path (the agent's socket
     lives in it).  ``role_keys`` are primary fingerprints; none means every key in the ring with a
     secret part.  ``own_keys`` are those of the members; ``limits`` says how strong keys must be.
-    ``timeout`` in seconds for one run of gpg.  ``concurrency`` is how many run at once.  The
-    constructor does nothing; what is wrong is told by the first call, as a Deferral.
+    ``timeout`` in seconds for one run of gpg.  ``concurrency`` is how many run at once.  With
+    ``standby`` another one waits for the next ciphertext as soon as one was opened.
+
+    The constructor does nothing; what is wrong is told by the first call, as a Deferral.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class GnuPG:
         timeout: float = 60.0,
         passphrase: Secret | None = None,
         concurrency: int = 3,
+        standby: bool = False,
     ) -> None:
         self._home = home
         self._role_keys = tuple(role_keys)
@@ -76,6 +80,7 @@ class GnuPG:
         self._timeout = timeout
         self._passphrase = passphrase
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="gpg")
+        self._standby = standby
         self._opening = threading.Lock()
         self._opened: _Rooms | None = None
         self._jobs: set[Job] = set()
@@ -87,7 +92,10 @@ class GnuPG:
         self, ciphertext: bytes | memoryview, *, limit: int
     ) -> Decrypted | CannotOpen:
         """Open exactly one OpenPGP message, armored or binary."""
-        return await self._do(lambda rooms: rooms.opener.decrypt(ciphertext, limit))
+        try:
+            return await self._do(lambda rooms: rooms.opener.decrypt(ciphertext, limit))
+        finally:
+            self._prepare()
 
     async def verify_detached(self, signature: bytes, content: bytes) -> tuple[SignatureFact, ...]:
         """Judge a detached signature over these very bytes; empty when it is no signature."""
@@ -168,6 +176,15 @@ class GnuPG:
         for job in tuple(self._jobs):
             job.kill()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._opened is not None:
+            await asyncio.to_thread(self._opened.gpg.close)
+
+    def _prepare(self) -> None:
+        """Let a gpg start for the next ciphertext while nobody waits for it."""
+        rooms = self._opened
+        if self._standby and rooms is not None:
+            with suppress(RuntimeError):  # the pool is closed
+                self._pool.submit(rooms.gpg.stand_by)
 
     async def _recall(self, work: Callable[[_Rooms], T]) -> T:
         """Run ``work`` here and now if the ring remembers the answer, else as ``_do``."""
@@ -206,4 +223,4 @@ class GnuPG:
             gpg, self._home, self._role_keys, own_keys=self._own_keys, limits=self._limits
         )
         opener, maker = Opener(gpg, keyring), Maker(gpg, keyring)
-        return _Rooms(keyring, opener, maker, Checkup(self._home, keyring, opener, maker))
+        return _Rooms(gpg, keyring, opener, maker, Checkup(self._home, keyring, opener, maker))

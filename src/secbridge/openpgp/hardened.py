@@ -2,7 +2,7 @@
 
 The library makes the command line and drives imports and exports.  It would read the status lines
 from the pipe of standard error, split them on more than the line feed, know no time limit and no
-cap: so every process of it runs in ``process.run`` instead, with a pipe of its own for the status.
+cap: so every process of it runs in ``process`` instead, with a pipe of its own for the status.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import gnupg
 from secbridge.model.plaintext import Secret
 from secbridge.openpgp import status
 from secbridge.openpgp.faults import Fault, fault
-from secbridge.openpgp.process import Outcome, run
+from secbridge.openpgp.process import Outcome, Started, finish, start
+from secbridge.openpgp.standby import Standby
 
 _OPTIONS = (
     "--no-options", "--no-auto-key-retrieve", "--no-auto-key-import", "--disable-dirmngr",
@@ -30,6 +31,7 @@ _OPTIONS = (
 )  # fmt: skip
 _LISTING_LIMIT = 64 * 1024 * 1024
 _STATUS_FD = "%status-fd%"
+_DECRYPT = "--decrypt"
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class HardenedGPG(gnupg.GPG):  # type: ignore[misc] # the library is not typed
         logging.getLogger("gnupg").setLevel(logging.CRITICAL)  # it logs arguments and key data
         self._timeout = timeout
         self._passphrase = passphrase
+        self._standby = Standby()
         env = {"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath), "HOME": str(home)}
         try:
             found = shutil.which(binary) or binary  # else each run of it searches PATH anew
@@ -72,21 +75,31 @@ class HardenedGPG(gnupg.GPG):  # type: ignore[misc] # the library is not typed
         ``secret`` hands over the passphrase, by a pipe of its own.  Without ``batch`` gpg goes on
         after a bad signature instead of leaving at once; it can still ask nobody.
         """
+        started = None
+        if args == (_DECRYPT,) and batch and secret:
+            started = self._standby.take()
+        if started is None:
+            started = self._start(*args, batch=batch, secret=secret, pass_fds=pass_fds)
+        return finish(started, stdin, limit=limit, timeout=self._timeout)
+
+    def stand_by(self) -> None:
+        """Start the gpg that opens the next ciphertext, unless one waits already."""
+        self._standby.prepare(lambda: self._start(_DECRYPT, secret=True))
+
+    def close(self) -> None:
+        """Send away the gpg that waits."""
+        self._standby.close()
+
+    def _start(
+        self, *args: str, batch: bool = True, secret: bool = False, pass_fds: Sequence[int] = ()
+    ) -> Started:
         with self._secret_args(wanted=secret) as (secret_args, secret_fds):
-            ahead = [*secret_args, *([] if batch else ["--no-batch"])]
+            made = self.make_args([*secret_args, *([] if batch else ["--no-batch"]), *args], False)
 
             def command(status_fd: int) -> list[str]:
-                made = self.make_args([*ahead, *args], False)
                 return [str(status_fd) if part == _STATUS_FD else part for part in made]
 
-            return run(
-                command,
-                stdin,
-                limit=limit,
-                timeout=self._timeout,
-                env=self.env,
-                pass_fds=(*secret_fds, *pass_fds),
-            )
+            return start(command, env=self.env, pass_fds=(*secret_fds, *pass_fds))
 
     def make_args(self, args: Sequence[str], passphrase: bool) -> list[str]:
         """Make the command line; the status pipe's number takes its place when it exists."""

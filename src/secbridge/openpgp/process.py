@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, ClassVar, TypeVar
 
@@ -27,6 +27,9 @@ T = TypeVar("T")
 _CHUNK = 256 * 1024
 _PIPE = 1024 * 1024
 _MOST_STATUS = 1024 * 1024
+_PATIENCE = 2.0
+"""Seconds in which a child that gets no input may leave by itself."""
+
 _MISSING = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR})
 
 
@@ -58,16 +61,18 @@ class Job:
         job: Job | None = getattr(cls._here, "job", None)
         return job if job is not None else Job()
 
-    def spawn(self, command: Sequence[str], pass_fds: Sequence[int], env: dict[str, str]) -> Child:
-        """Start a child, or raise WorkCancelledError when the job is dead already."""
+    def insist(self) -> None:
+        """Raise WorkCancelledError when the job is dead already."""
         with self._lock:
             if self._killed:
                 raise WorkCancelledError
-            self._child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                pass_fds=pass_fds, env=env, cwd="/", bufsize=0,
-            )  # fmt: skip
-            return self._child
+
+    def adopt(self, child: Child) -> None:
+        """Make a child that of this job, or raise WorkCancelledError when the job is dead."""
+        with self._lock:
+            if self._killed:
+                raise WorkCancelledError
+            self._child = child
 
     @classmethod
     def none(cls) -> Job:
@@ -105,35 +110,75 @@ class Outcome:
         return f"Outcome({self.returncode}, {len(self.output)} bytes)"
 
 
-def run(
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A child that has begun and has got no input yet; ``status``: our end of its status pipe."""
+
+    child: Child
+    status: int
+
+    @property
+    def lives(self) -> bool:
+        """Whether it still waits."""
+        return self.child.poll() is None
+
+    def leave(self) -> None:
+        """Give it no input, so that it ends by itself and leaves no lock files in its home."""
+        with suppress(OSError, subprocess.TimeoutExpired):
+            if self.child.stdin is not None:
+                self.child.stdin.close()
+            self.child.wait(_PATIENCE)
+        self.end()
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        _end(self.child)
+        os.close(self.status)
+
+
+def start(
     command: Callable[[int], Sequence[str]],
-    stdin: bytes | memoryview,
     *,
-    limit: int,
-    timeout: float,
     env: dict[str, str],
     pass_fds: Sequence[int] = (),
-) -> Outcome:
-    """Run ``command(status_fd)`` to its end and return what it wrote.
+) -> Started:
+    """Start ``command(status_fd)``.
 
-    ``limit`` in octets of output, ``timeout`` in seconds.  Raises Deferral for a program that
-    cannot be started, took too long, or was killed by somebody else, and WorkCancelledError when
-    its job was killed.
+    Raises Deferral for a program that cannot be started, and WorkCancelledError when the job of
+    this thread was killed.
     """
-    with ExitStack() as stack:
+    Job.current().insist()
+    try:
+        status, theirs = os.pipe()
         try:
-            status, theirs = os.pipe()
-            stack.callback(os.close, status)
-            try:
-                child = Job.current().spawn(command(theirs), (theirs, *pass_fds), env)
-            finally:
-                os.close(theirs)
-        except OSError as exc:
-            raise fault(Fault.MISSING if exc.errno in _MISSING else Fault.SYSTEM) from None
-        stack.callback(_end, child)
-        exchange = _Exchange(child, status, stdin, limit)
+            child = subprocess.Popen(
+                command(theirs), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, pass_fds=(theirs, *pass_fds), env=env, cwd="/",
+                bufsize=0,
+            )  # fmt: skip
+        except BaseException:
+            os.close(status)
+            raise
+        finally:
+            os.close(theirs)
+    except OSError as exc:
+        raise fault(Fault.MISSING if exc.errno in _MISSING else Fault.SYSTEM) from None
+    return Started(child, status)
+
+
+def finish(started: Started, stdin: bytes | memoryview, *, limit: int, timeout: float) -> Outcome:
+    """Give a child its input, wait for its end and return what it wrote.
+
+    ``limit`` in octets of output, ``timeout`` in seconds.  Raises Deferral for a child that took
+    too long or was killed by somebody else, and WorkCancelledError when its job was killed.
+    """
+    try:
+        Job.current().adopt(started.child)
+        exchange = _Exchange(started.child, started.status, stdin, limit)
         exchange.until_end(time.monotonic() + timeout)
-        return _outcome(child, exchange)
+        return _outcome(started.child, exchange)
+    finally:
+        started.end()
 
 
 def _outcome(child: Child, exchange: _Exchange) -> Outcome:
