@@ -20,7 +20,7 @@ from tests.support.stores import StillClock
 from tests.support.trackers import log_lines
 
 from secbridge.cli.checks import check_everything
-from secbridge.daemon import build_steps
+from secbridge.house import build_steps
 from secbridge.model.case import CaseStatus
 from secbridge.model.delivery import State
 from secbridge.model.issue import Finding, IssueChange, Severity

@@ -14,7 +14,7 @@ from tests.support.keys import REPORTER, ROLE, Keys, Ring
 from tests.support.running import write_config
 from tests.support.stores import StillClock
 
-from secbridge.daemon import House, build_steps, chores, open_house
+from secbridge.house import House, build_steps, chores, open_house
 from secbridge.model.case import Case
 from secbridge.model.delivery import Delivery
 from secbridge.model.envelope import Envelope, Target

@@ -30,9 +30,9 @@ from tests.support.running import write_config
 from tests.support.stores import StillClock
 from tests.support.story_sites import Site
 
-from secbridge import daemon
-from secbridge.daemon import House
+from secbridge import house as building
 from secbridge.errors import Deferral
+from secbridge.house import House
 from secbridge.model.envelope import Envelope
 from secbridge.outbound import TemplateWording
 from secbridge.pipeline.clockwork import strike
@@ -278,11 +278,11 @@ class Town:
         self.fate.live_again()
         closing = contextlib.AsyncExitStack()
         settings = self.settings
-        house = await closing.enter_async_context(daemon.open_house(settings, clock=self.clock))
+        house = await closing.enter_async_context(building.open_house(settings, clock=self.clock))
         retry = RetryPolicy(settings.retry.first, settings.retry.maximum)
         limits = WorkerLimits(concurrency=1, deaths=settings.retry.quarantine_after)
         worker = Worker(
-            daemon.build_steps(house), house.store, clock=self.clock, limits=limits, retry=retry
+            building.build_steps(house), house.store, clock=self.clock, limits=limits, retry=retry
         )
         sender = Sender(
             house.store,
@@ -364,7 +364,7 @@ class Town:
                 await self._rooms.conversation.listen(place)
             except Deferral:
                 again = True
-        for chore in daemon.chores(self.house):
+        for chore in building.chores(self.house):
             if chore.name == "troubles":
                 await strike(chore)
         self._see_who_lives()
@@ -479,10 +479,10 @@ def _quickly_built(settings: Settings) -> Iterator[None]:
     wording = TemplateWording(settings.aliases())
     plugins = {name: registry.plugin(name) for name in registry.names()}
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(daemon, "TemplateWording", lambda _: wording)
+        patching.setattr(building, "TemplateWording", lambda _: wording)
         patching.setattr(registry, "plugin", plugins.__getitem__)
         patching.setattr(
-            daemon,
+            building,
             "build_opener",
             lambda chosen, openpgp: Opener(openpgp, chosen.opening_limits()),
         )

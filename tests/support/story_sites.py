@@ -19,7 +19,7 @@ from tests.support.fake_gitlab import FakeGitLab
 from tests.support.fake_jira import TEAM, USER, FakeJira
 from tests.support.trackers import changed_labels
 
-from secbridge.daemon import House
+from secbridge.house import House
 from secbridge.model.issue import IssueChange
 from secbridge.rules.drafting import adf
 from secbridge.trackers.local import open_issue, write_comment

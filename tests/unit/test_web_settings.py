@@ -8,7 +8,7 @@ import pytest
 from tests.support.hooking import SECRET, SIGNING_TOKEN
 
 from secbridge.cli.checks import web_findings
-from secbridge.daemon import build_hooks
+from secbridge.doors import build_hooks
 from secbridge.errors import ConfigError
 from secbridge.model.issue import Severity
 from secbridge.settings import Settings, load

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AsyncExitStack
 
 from secbridge.cli.common import moment
-from secbridge.daemon import House, build_hooks, open_house, server_tls
+from secbridge.doors import build_hooks, server_tls
 from secbridge.errors import ConfigError, Deferral, MessageError, PermanentFault, SecbridgeError
+from secbridge.house import House, open_house
 from secbridge.model.alias import Alias, Member
 from secbridge.model.case import Case
 from secbridge.model.issue import Finding, Severity

@@ -333,7 +333,7 @@ def files(
 
 async def _files(settings: Settings, delivery_id: str, folder: Path) -> list[tuple[Path, str, int]]:
     from secbridge.cli.rooms import look_into_store
-    from secbridge.daemon import build_opener, build_openpgp
+    from secbridge.house import build_opener, build_openpgp
     from secbridge.rules.drafting.report import files_of, name_of
 
     async with look_into_store(settings) as store:

@@ -94,7 +94,7 @@ class KeyDesk:
 @asynccontextmanager
 async def open_key_desk(settings: Settings, *, to_write: bool) -> AsyncIterator[KeyDesk]:
     """Open the key ring, and the store where there is one; it is only read unless ``to_write``."""
-    from secbridge.daemon import build_openpgp
+    from secbridge.house import build_openpgp
 
     async with AsyncExitStack() as stack:
         opened = open_store(settings) if to_write else look_into_store(settings)

@@ -114,7 +114,7 @@ class Desk:
 @asynccontextmanager
 async def open_desk(settings: Settings, *, to_write: bool) -> AsyncIterator[Desk]:
     """Open the store and the key ring; without ``to_write`` the store is only read."""
-    from secbridge.daemon import build_openpgp
+    from secbridge.house import build_openpgp
 
     opened = open_store(settings) if to_write else look_into_store(settings)
     async with opened as store:

@@ -24,7 +24,7 @@ from typing import Any
 import aiosmtplib
 from aiosmtpd import smtp
 
-from secbridge.daemon import SystemClock
+from secbridge.house import SystemClock
 from secbridge.openpgp.gnupg import GnuPG
 from secbridge.openpgp.home import stop_daemons
 from secbridge.openpgp.keygen import make_key
