@@ -70,6 +70,9 @@ def test_what_does_not_begin_with_the_mark_is_no_command(text: str) -> None:
     ("typed", "name", "argument", "text"),
     [
         ("reply Hello.", CommandName.REPLY, "", "Hello."),
+        ("reply Hi.\n\nWe look.\n", CommandName.REPLY, "", "Hi.\n\nWe look."),
+        ("reject known-issue It is\n\n#4.", CommandName.REJECT, "known-issue", "It is\n\n#4."),
+        ("fixed 2.4\n\nThanks.", CommandName.FIXED, "2.4", "Thanks."),
         ("reply: Hello.", CommandName.REPLY, "", "Hello."),
         ("reply\n\n    indented\n\nend \n", CommandName.REPLY, "", "    indented\n\nend"),
         ("reply use `a` or `b`", CommandName.REPLY, "", "use `a` or `b`"),

@@ -285,21 +285,22 @@ def _command(asked: str, below: str) -> Command | Mistake:
     if (found := _named(asked)) is None:
         return Mistake(MistakeKind.UNKNOWN)
     name, rest = found
-    return _READERS[name](name, rest, below.strip("\n"))
+    return _READERS[name](name, rest, below)
 
 
 def _joined(rest: str, below: str) -> str:
+    """Return a text that begins behind the command or below it; paragraphs stay apart."""
     text = f"{rest}\n{below}" if rest else below
     return text.strip("\n").rstrip() if text.strip() else ""
 
 
 def _nothing(name: CommandName, rest: str, below: str) -> Command | Mistake:
-    return Mistake(MistakeKind.TOO_MUCH, name) if rest else Command(name, text=below)
+    return Mistake(MistakeKind.TOO_MUCH, name) if rest else _anything(name, rest, below)
 
 
 def _anything(name: CommandName, rest: str, below: str) -> Command | Mistake:
     del rest
-    return Command(name, text=below)
+    return Command(name, text=_joined("", below))
 
 
 def _maybe_text(name: CommandName, rest: str, below: str) -> Command | Mistake:
@@ -328,7 +329,7 @@ def _version(name: CommandName, rest: str, below: str) -> Command | Mistake:
         return Mistake(MistakeKind.NO_ARGUMENT, name)
     if len(version) > LONGEST_VERSION or not version.isprintable():
         return Mistake(MistakeKind.NO_VERSION, name)
-    return Command(name, version, below)
+    return Command(name, version, _joined("", below))
 
 
 def _url(name: CommandName, rest: str, below: str) -> Command | Mistake:
@@ -358,12 +359,14 @@ def _address(name: CommandName, rest: str, below: str) -> Command | Mistake:
     address, *others = dict.fromkeys(_ADDRESS.findall(_plain(rest))) or [""]
     if others or not is_plain_address(address):
         return Mistake(MistakeKind.NO_ADDRESS, name)
-    return Command(name, address, below)
+    return Command(name, address, _joined("", below))
 
 
 def _fingerprint(name: CommandName, rest: str, below: str) -> Command | Mistake:
     argument = " ".join(_plain(rest).split())
-    return Command(name, argument, below) if argument else Mistake(MistakeKind.NO_ARGUMENT, name)
+    if not argument:
+        return Mistake(MistakeKind.NO_ARGUMENT, name)
+    return Command(name, argument, _joined("", below))
 
 
 def _preview(name: CommandName, rest: str, below: str) -> Command | Mistake:
