@@ -434,7 +434,11 @@ def _begin_with(engine: Engine, statement: str | None) -> None:
 def connect_raw(
     path: Path, mode: str, busy_timeout: timedelta, pragmas: tuple[str, ...] = ()
 ) -> sqlite3.Connection:
-    """Open the file (never creating it), in the driver's autocommit: transactions are ours."""
+    """Open the file (never creating it), in the driver's autocommit: transactions are ours.
+
+    temp_store=MEMORY: what SQLite notes down on its way goes into no temporary file, which nobody
+    would overwrite, and for which there need not be any room.
+    """
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
@@ -442,6 +446,6 @@ def connect_raw(
         isolation_level=None,
         check_same_thread=False,  # SQLite is built serialized, and each connection has one user
     )
-    for pragma in pragmas:
+    for pragma in ("PRAGMA temp_store=MEMORY", *pragmas):
         connection.execute(pragma)
     return connection
