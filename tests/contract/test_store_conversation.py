@@ -61,6 +61,8 @@ async def test_a_letter_is_posted_once_and_leaves(store: HeldStore) -> None:
     assert not await store.outgoing_refused(copy.id, "550 5.1.1", quarantine=False)
     expected = ["case.opened", "mail.posted", "mail.sent", "mail.refused"]
     assert expected == await _journaled(store, case)
+    said = [entry.facts.get("status") for entry in await store.journal(case.id)]
+    assert ["250/2.0.0", "550/5.1.1"] == said[-2:]
 
 
 async def test_a_letter_is_found_by_its_step(store: HeldStore) -> None:

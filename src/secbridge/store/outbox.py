@@ -349,7 +349,8 @@ def _changed(
 
 
 def _journal(transaction: Transaction, now: datetime, row: Any, event: str, status: str) -> None:
-    facts = {"outgoing": row.id, "kind": row.kind, "status": status}
+    said = status.replace(" ", "/")  # "250 2.0.0"; the journal takes words without blanks only
+    facts = {"outgoing": row.id, "kind": row.kind, "status": said}
     if row.delivery_id is not None:
         facts["delivery"] = row.delivery_id
     journal.append(transaction, now, row.case_id, event, facts)
