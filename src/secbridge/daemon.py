@@ -73,7 +73,7 @@ async def _run(settings: Settings, *, listen: bool, work: bool) -> int:
         helpers = _start_helpers(house, web, stopping)
         took_ms = round((perf_counter() - began) * 1000)
         maillog.started(__version__, endpoints, len(settings.alias), took_ms)
-        systemd.ready(f"{len(endpoints)} endpoints, {len(settings.alias)} aliases")
+        systemd.ready(f"endpoints: {len(endpoints)}, aliases: {len(settings.alias)}")
         healthy = await _until_stopped(stopping, loops)
         systemd.stopping()
         patience = settings.daemon.stop_timeout

@@ -99,6 +99,26 @@ def test_a_person_sees_marks_and_mends(config: Path) -> None:
     assert "\x1b" not in done.text
 
 
+def test_a_finding_is_one_line_for_what_reads_a_pipe(config: Path) -> None:
+    """However long it is: monitoring looks at lines.  One error is not "1 errors"."""
+    many = ", ".join(f"person-{number}" for number in range(30))
+    rewrite(config, '"alex"', ", ".join(f'"{who}"' for who in many.split(", ")))
+    *findings, counted = secbridge("check", config=config).text.splitlines()
+    assert f"✓ alias security@example.org: New issues go to {many}." in findings
+    assert [line for line in findings if not line.startswith(("✓ ", "✗ ", "  Mend: "))] == []
+    assert counted.endswith(" findings: 1 error, 0 warnings.")
+
+
+async def test_a_role_key_of_two_aliases_is_tried_once(config: Path, keys: Keys) -> None:
+    """A second try would tell nothing new, and costs a decryption and a signature."""
+    other = f'\n[[alias]]\naddress = "psirt@example.org"\nrole_keys = ["{keys.role_fpr}"]\n'
+    rewrite(config, 'assignees = ["alex"]', f'assignees = ["alex"]\n{other}assignees = ["alex"]')
+    done = await checked(config)
+    subjects = [one["subject"] for one in done.row["findings"]]
+    assert subjects.count(f"role key {keys.role_fpr}") == 1
+    assert "alias psirt@example.org" in subjects
+
+
 async def test_a_certificate_without_its_key_is_an_error_and_the_rest_is_tried(
     config: Path, tmp_path: Path
 ) -> None:

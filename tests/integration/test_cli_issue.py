@@ -156,6 +156,24 @@ def test_attachments_are_opened_for_their_owner_alone(office: Office, tmp_path: 
     assert "is there already" in again.err
 
 
+def test_an_issue_without_files_says_so_to_whom_they_are_to_be_saved(
+    office: Office, tmp_path: Path
+) -> None:
+    """Silence would look like success."""
+    office.file(a_draft("SB-2026-0002", attachments=()))
+    folder = tmp_path / "saved"
+    text = office.issue("show", "2", "--save", str(folder)).text
+    assert text.splitlines()[-1] == "It has no attachments: nothing was written."
+    assert not folder.exists()
+
+
+def test_a_long_line_of_a_report_is_not_broken_in_a_pipe(office: Office) -> None:
+    """A stack trace that was folded is another one."""
+    line = " ".join(["frame"] * 60)
+    office.file(a_draft("SB-2026-0002", text=f"{line}\n"))
+    assert line in office.issue("show", "2").text
+
+
 def test_a_comment_is_sealed_and_opened_again(office: Office) -> None:
     """It comes from standard input or the command line, and lies in the store as ciphertext."""
     office.issue("comment", "1", stdin=b"We can reproduce it: Waldrapp.\n")

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from secbridge.cli.boundary import FAILED
-from secbridge.cli.common import ConfigOption, JsonOption, console, load_for_command, print_json
+from secbridge.cli.common import (
+    ConfigOption,
+    JsonOption,
+    console,
+    load_for_command,
+    print_json,
+    tell,
+)
 from secbridge.errors import ConfigError
 
 if TYPE_CHECKING:  # the model loads when the command needs it
@@ -62,9 +69,14 @@ def _print(findings: Sequence[Finding]) -> None:
     for finding in findings:
         style = _STYLES[finding.severity.value]
         told = f"{finding.subject}: {finding.text}"
-        screen.print(Text.assemble((_MARKS[finding.severity.value], style), f" {told}"))
+        tell(screen, Text.assemble((_MARKS[finding.severity.value], style), f" {told}"))
         if finding.mend:
-            screen.print(Text(f"  Mend: {finding.mend}"))
+            tell(screen, Text(f"  Mend: {finding.mend}"))
     broken = sum(finding.severity == "error" for finding in findings)
     doubtful = sum(finding.severity == "warning" for finding in findings)
-    screen.print(f"{len(findings)} findings: {broken} errors, {doubtful} warnings.")
+    counted = f"{_counted(broken, 'error')}, {_counted(doubtful, 'warning')}"
+    screen.print(f"{_counted(len(findings), 'finding')}: {counted}.")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -125,10 +125,9 @@ def web_findings(settings: Settings) -> Sequence[Finding]:
 
 async def _house_findings(house: House) -> AsyncIterator[Finding]:
     """Try one room after the other; a room that fails does not keep the next from being tried."""
-    for alias in house.aliases.values():
-        for key in alias.role_keys:
-            for finding in await _tried(f"role key {key}", _role_key(house, key)):
-                yield finding
+    for key in dict.fromkeys(key for alias in house.aliases.values() for key in alias.role_keys):
+        for finding in await _tried(f"role key {key}", _role_key(house, key)):
+            yield finding
     for person in dict.fromkeys(one for alias in house.aliases.values() for one in alias.members):
         for finding in await _tried(f"member {person.address}", _member(house, person)):
             yield finding
@@ -230,9 +229,15 @@ def _fallback(house: House) -> Look:
                 house, alias, [case for case in staying if case.route.alias == alias.address]
             )
         ]
-        return (*known, *_of_nobody([c for c in staying if c.route.alias not in house.aliases]))
+        lost = _of_nobody([case for case in staying if case.route.alias not in house.aliases])
+        return (*known, *lost) or (_no_fallback(),)
 
     return look
+
+
+def _no_fallback() -> Finding:
+    text = "No alias has one: while a project cannot keep a secret, its reports wait."
+    return Finding("fallback", Severity.OK, text, setting="alias.fallback")
 
 
 def _of_alias(house: House, alias: Alias, away: Sequence[Case]) -> Iterator[Finding]:

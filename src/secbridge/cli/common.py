@@ -14,6 +14,7 @@ import typer
 if TYPE_CHECKING:  # rich and pydantic load when a command needs them
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from secbridge.settings import Settings
 
@@ -62,6 +63,11 @@ def console() -> Console:
 
     width = None if sys.stdout.isatty() else _WIDTH_OF_PIPES
     return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def tell(screen: Console, text: str | Text) -> None:
+    """Print text: a screen folds its lines between words, a pipe gets each of them whole."""
+    screen.print(text, soft_wrap=not sys.stdout.isatty())
 
 
 def table(*columns: str) -> Table:

@@ -318,7 +318,7 @@ def files(
 
     What came encrypted is decrypted: choose a folder that nobody else can read.
 
-    Example: secbridge delivery files ID /run/user/1000/report
+    Example: secbridge delivery files ID /run/secbridge/report
     """
     settings = load_for_command(config)
     written = asyncio.run(_files(settings, delivery_id, folder))

@@ -24,6 +24,7 @@ from secbridge.cli.common import (
     print_json,
     size,
     table,
+    tell,
     write_private,
 )
 
@@ -183,7 +184,7 @@ def show(
 ) -> None:
     """Show an issue with its report, its comments and the list of its attachments.
 
-    Example: secbridge issue show 1 --save /run/user/1000/issue-1
+    Example: secbridge issue show 1 --save /run/secbridge/issue-1
     """
     settings = load_for_command(config)
     opened, saved = asyncio.run(_open(settings, number, save))
@@ -191,8 +192,10 @@ def show(
         print_json(opened_row(opened))
         return
     _print_issue(opened)
+    if save is not None and not saved:
+        console().print("It has no attachments: nothing was written.")
     for path in saved:
-        console().print(f"written: {path}")
+        tell(console(), f"written: {path}")
 
 
 async def _open(
@@ -234,7 +237,7 @@ def _print_issue(opened: OpenedIssue) -> None:
 
     issue, screen = opened.issue, console()
     secrecy = "confidential" if issue.confidential else "NOT CONFIDENTIAL"
-    screen.print(Text(f"#{issue.number} {issue.title}", style="bold"))
+    tell(screen, Text(f"#{issue.number} {issue.title}", style="bold"))
     screen.print(
         facts(
             [
@@ -247,15 +250,17 @@ def _print_issue(opened: OpenedIssue) -> None:
         )
     )
     screen.print()
-    screen.print(Text(visible(opened.text.strip("\n"))))
+    tell(screen, Text(visible(opened.text.strip("\n"))))
     for comment in opened.comments:
         screen.print()
         heading = f"── {comment.comment.author}, {moment(comment.comment.created_at)} "
         screen.print(Text(heading.ljust(60, "─"), style="bold"))
-        screen.print(Text(visible(comment.text.strip("\n"))))
+        tell(screen, Text(visible(comment.text.strip("\n"))))
+    if opened.attachments:
+        screen.print()
     for attachment in opened.attachments:
         told = f"{attachment.name}  {attachment.media_type}  {size(attachment.size)}"
-        screen.print(Text(f"attachment: {told}"))
+        tell(screen, Text(f"attachment: {told}"))
 
 
 def opened_row(opened: OpenedIssue) -> dict[str, Any]:
@@ -311,7 +316,7 @@ def export(
     With it, what is printed is which files were written (--json: one JSON object for each).
     What is written is no longer sealed: choose a folder that nobody else can read.
 
-    Example: secbridge issue export --all --format markdown --output /run/user/1000/issues
+    Example: secbridge issue export --all --format markdown --output /run/secbridge/issues
     """
     from secbridge.cli import exporting
 
