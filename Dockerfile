@@ -3,11 +3,10 @@
 #   docker build -t secbridge .
 #   docker run -d --name secbridge --read-only --cap-drop ALL --security-opt no-new-privileges \
 #     --tmpfs /run/secbridge:uid=8025,gid=8025,mode=0750 --tmpfs /tmp \
-#     -v ./config:/etc/secbridge:ro -v secbridge-state:/var/lib/secbridge \
-#     -p 127.0.0.1:10024:10024 secbridge
+#     -v ./config:/etc/secbridge:ro -v ./secrets:/run/secrets:ro \
+#     -v secbridge-state:/var/lib/secbridge -p 127.0.0.1:10024:10024 secbridge
 #
-# The configuration listens on 0.0.0.0 in here (lmtp = ["0.0.0.0:10024"]) and names the networks that
-# may connect; secrets are files under /run/secrets (the _file options).
+# How to make key and configuration for it stands in docs/operations.md (In a container).
 
 FROM python:3.13-slim-trixie AS build
 
@@ -35,7 +34,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 8025 secbridge \
  && useradd --uid 8025 --gid 8025 --home-dir /var/lib/secbridge --shell /usr/sbin/nologin secbridge \
- && install -d -o secbridge -g secbridge -m 0700 /var/lib/secbridge \
+ && install -d -o secbridge -g secbridge -m 0700 /var/lib/secbridge /var/lib/secbridge/gnupg \
  && install -d -o secbridge -g secbridge -m 0750 /run/secbridge /etc/secbridge
 
 COPY --from=build /opt/secbridge /opt/secbridge
