@@ -58,6 +58,15 @@ class Refusal(MessageError):  # noqa: N818 - the map's own word
     """Never: the same message would fail the same way again (5.y.z)."""
 
 
+class Overtook(Deferral):
+    """The mail goes on with an earlier one that is in no case yet; it looks again soon."""
+
+    CODE = "earlier-mail-first"
+
+    def __init__(self) -> None:
+        super().__init__(self.CODE, "The mail that this one goes on with is still being filed.")
+
+
 class TransientFault(Deferral):
     """The tracker or the mail relay is away, slow or busy; nothing was done there."""
 

@@ -48,6 +48,11 @@ def opened(delivery: str, protection: str, layers: int, took_ms: int) -> None:
     )
 
 
+def overtook(delivery: str, earlier: str) -> None:
+    """Tell that a mail goes on with an earlier one, and waits until that is in its case."""
+    _log.info("delivery.overtook", delivery=delivery, earlier=earlier)
+
+
 def judged(delivery: str, mail_class: str, reasons: Sequence[str], took_ms: int) -> None:
     """Tell the class of a mail and the rules that spoke."""
     _log.info(

@@ -194,6 +194,17 @@ class BoundKey:
     binding: KeyBinding
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Ahead:
+    """An earlier delivery that is in no case yet; ``beginning`` is how its raw mail begins."""
+
+    delivery_id: str
+    beginning: bytes
+
+    def __repr__(self) -> str:
+        return f"Ahead({self.delivery_id})"
+
+
 class Cases(Protocol):
     """Cases and their journal."""
 
@@ -234,6 +245,16 @@ class Cases(Protocol):
 
         Anybody may have named them, so only some senders join a case by them; and anybody may have
         opened a case under one of them, so those that ``author`` reported count before others.
+        """
+        ...
+
+    async def ahead_of(self, delivery_id: str, *, patience: timedelta) -> Sequence[Ahead]:
+        """Return deliveries to the same alias that came before this one and are in no case yet.
+
+        Those that a worker has or will take at once; those that were put off as well, as long as
+        this one came in less than ``patience`` ago.  None that waits for a person.  Once a delivery
+        is missing here, ``case_by_incoming_ids`` finds its mail if ever it opened or joined a case.
+        Some dozens at most, those at work first, the nearest first.
         """
         ...
 

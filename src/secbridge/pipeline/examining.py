@@ -6,6 +6,7 @@ The daemon and ``secbridge inspect`` both ask here, so that they cannot disagree
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from secbridge.mail.addresses import mailboxes
 from secbridge.mail.parse import canonical_body_hash
@@ -13,12 +14,21 @@ from secbridge.model.alias import Alias
 from secbridge.model.case import Case, KeyBinding, Verdict
 from secbridge.model.envelope import Target
 from secbridge.model.message import Message, SignatureVerdict
+from secbridge.pipeline.opening import OpeningLimits, outside_of
 from secbridge.pipeline.rawmail import octets_of
 from secbridge.ports import Cases, Opener, RawMail
 from secbridge.rules import identity, replies, threads
 from secbridge.rules.structure import same_address
 from secbridge.rules.threads import Found, Mention, Thread
 from secbridge.rules.triage import Known, TriagePolicy, is_doubted, judge
+
+PATIENCE = timedelta(minutes=1)
+"""How long after its reception a mail waits for one that it names and that was put off.
+
+A first failure is over within that time, and a follow-up becomes a comment.  What is put off for
+longer may be so for hours, and two linked issues cost less than a report that nobody sees.  One
+that is at work is waited for without regard to this: its lease ends, whatever becomes of it.
+"""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -27,6 +37,8 @@ class Examined:
 
     ``thread`` says how it joined that case and who wrote it; None for our own mail, and for a mail
     that opens a case.  The latter may ``mention`` another, which it claims to continue.
+    ``overtook`` is the earlier delivery that it names and that is in no case yet: what is said here
+    of the thread may change with it.
     """
 
     message: Message
@@ -34,6 +46,7 @@ class Examined:
     case: Case | None = None
     thread: Thread | None = None
     mention: Mention | None = None
+    overtook: str | None = None
 
     def __repr__(self) -> str:
         return f"Examined({self.message!r}, {self.verdict.mail_class})"
@@ -60,10 +73,21 @@ class Examiner:
         self._secret = secret
 
     async def examine(
-        self, raw: bytes | RawMail, *, alias: Alias, reverse_path: str, target: Target
+        self,
+        raw: bytes | RawMail,
+        *,
+        alias: Alias,
+        reverse_path: str,
+        target: Target,
+        behind: str | None = None,
     ) -> Examined:
-        """Return the opened mail, its verdict and the case it continues."""
+        """Return the opened mail, its verdict and the case it continues.
+
+        ``behind`` is the id of its delivery while earlier ones may be on their way to a case.
+        """
         message = await self._opener.open(raw)
+        # Asked in this order: what is not ahead any more is where the look-up finds it.
+        ahead = await self._ahead(message, behind)
         recalled = await self._recall(raw, message, alias, target)
         case, known = recalled.case, recalled.known
         binding = await self._binding(message, case, alias) if not known.own else None
@@ -71,7 +95,19 @@ class Examiner:
         verdict = judge(
             message, reverse_path=reverse_path, target=target, known=known, policy=self._policy
         )
-        return Examined(message, verdict, case, known.thread, known.mention)
+        overtook = ahead if case is None else None
+        return Examined(message, verdict, case, known.thread, known.mention, overtook)
+
+    async def _ahead(self, message: Message, behind: str | None) -> str | None:
+        """Return the earlier delivery that a mail names and that is in no case yet, or None."""
+        named = _named(message)
+        if self._cases is None or behind is None or not named:
+            return None
+        for earlier in await self._cases.ahead_of(behind, patience=PATIENCE):
+            header = outside_of(earlier.beginning, OpeningLimits()).headers
+            if header.message_id in named:
+                return earlier.delivery_id
+        return None
 
     async def _recall(
         self, raw: bytes | RawMail, message: Message, alias: Alias, target: Target
@@ -145,7 +181,7 @@ class Examiner:
         mail of ours to which somebody on the way added a footer, by its own Message-ID.
         """
         address, headers = alias.address, message.headers
-        named = (*headers.in_reply_to, *headers.references)
+        named = _named(message)
         itself = (headers.message_id,) if headers.message_id is not None else ()
         returned = message.report.original_message_ids if message.report is not None else ()
         found = Found(
@@ -179,6 +215,11 @@ class _Recalled:
 
     known: Known
     case: Case | None = None
+
+
+def _named(message: Message) -> tuple[str, ...]:
+    """Return the Message-IDs of the mails that a mail goes on with, by its own account."""
+    return (*message.headers.in_reply_to, *message.headers.references)
 
 
 def recipients_of(message: Message) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import assert_never
 from weakref import WeakValueDictionary
 
 from secbridge import maillog
-from secbridge.errors import Deferral, OutcomeUnknown, StoreBusy
+from secbridge.errors import Deferral, OutcomeUnknown, Overtook, StoreBusy
 from secbridge.model.alias import Alias
 from secbridge.model.case import Case, IssueRef, KeyBinding, MailClass, Route
 from secbridge.model.delivery import (
@@ -130,8 +130,14 @@ class Steps:
     # ── openpgp, mail, triage, routing ────────────────────────────────────────────────────────────
 
     async def _open_and_judge(self, trip: Trip) -> None:
-        """Open the mail, give it a class and a route, and record all three in one commit."""
+        """Open the mail, give it a class and a route, and record all three in one commit.
+
+        Not before the mail that it goes on with is in its case: else it would open its own.
+        """
         examined = await self._examined(trip)
+        if examined.overtook is not None:
+            maillog.overtook(trip.delivery.id, examined.overtook)
+            raise Overtook
         began = perf_counter()
         chosen = route(trip.alias, examined.verdict, trip.delivery.received_at)
         state = trip.delivery.state
@@ -164,6 +170,7 @@ class Steps:
                 token=delivery.token,
                 outgoing=delivery.outgoing,
             ),
+            behind=delivery.id,
         )
         message = examined.message
         maillog.opened(delivery.id, message.protection, len(message.layers), took_ms=_ms(began))

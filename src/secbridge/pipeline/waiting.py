@@ -50,6 +50,10 @@ class RetryPolicy:
         return delay
 
 
+SOON = RetryPolicy(first=timedelta(seconds=1), maximum=timedelta(minutes=1))
+"""For what waits for another mail and for nothing that is out of order: often, then seldom."""
+
+
 async def outlast(record: Callable[[], Awaitable[T]], *, patience: timedelta) -> T:
     """Record something once the store can commit again.  Raises StoreBusy after ``patience``."""
     async for attempt in AsyncRetrying(

@@ -14,10 +14,17 @@ from functools import partial
 from typing import Any
 
 from secbridge import maillog
-from secbridge.errors import Deferral, IllegalMove, MessageError, OutcomeUnknown, StoreBusy
+from secbridge.errors import (
+    Deferral,
+    IllegalMove,
+    MessageError,
+    OutcomeUnknown,
+    Overtook,
+    StoreBusy,
+)
 from secbridge.model.delivery import Deferred, Delivery, Move, Quarantined
 from secbridge.pipeline.steps import Steps
-from secbridge.pipeline.waiting import RetryPolicy, outlast
+from secbridge.pipeline.waiting import SOON, RetryPolicy, outlast
 from secbridge.ports import Clock, Deliveries
 
 
@@ -76,7 +83,8 @@ class Worker:
 
     async def _defer(self, delivery: Delivery, error: Deferral) -> None:
         now = self._clock.now()
-        wait = self._retry.delay(delivery.deferrals + 1, at_least=error.retry_after)
+        policy = SOON if isinstance(error, Overtook) else self._retry
+        wait = policy.delay(delivery.deferrals + 1, at_least=error.retry_after)
         sent = isinstance(error, OutcomeUnknown) and error.sent
         move = Deferred(now + wait, error.code, attempted_at=now if sent else delivery.attempted_at)
         await self._record(delivery, move)

@@ -30,6 +30,7 @@ class Blobs:
         mine = table.c.id.between(bindparam("first"), bindparam("last"))
         self._insert = Prepared(insert(table), "id", "content")
         self._select = select(table.c.content).where(mine).order_by(table.c.id)
+        self._first = select(table.c.content).where(table.c.id == bindparam("first"))
         self._delete = delete(table).where(mine)
 
     def write(self, transaction: Transaction, owner: int, content: bytes) -> None:
@@ -46,6 +47,11 @@ class Blobs:
         for (piece,) in connection.execute(self._select, _pieces_of(owner)):
             content.write(piece)
         return content.getvalue()  # BytesIO hands its own buffer over; b"".join would be a copy
+
+    def beginning(self, connection: Connection, owner: int, most: int) -> bytes:
+        """Return the first octets of a content, ``most`` but no more than a piece has."""
+        piece = connection.execute(self._first, {"first": owner * MOST_CHUNKS}).scalar()
+        return bytes(piece or b"")[:most]
 
     def delete(self, connection: Connection, owner: int) -> None:
         """Delete a content; ``secure_delete`` overwrites it."""

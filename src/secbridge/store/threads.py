@@ -7,17 +7,22 @@ came in anybody may have seen, and anybody may name; rules decide whom they let 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
+from secbridge.errors import Overtook
 from secbridge.model.case import Case
+from secbridge.model.delivery import State
 from secbridge.model.reply import OwnMail, ReplyKind
+from secbridge.ports import Ahead
 from secbridge.store import incoming
 from secbridge.store.cases import OF_ALIAS, SELECT, case_by
 from secbridge.store.prepared import Prepared, driver_of
 from secbridge.store.room import StoreRoom
-from secbridge.store.schema import case_mails, cases, outgoing
+from secbridge.store.schema import Instant, case_mails, cases, deliveries, outgoing
+from secbridge.store.spool import raw
 
 _MOST_INCOMING = 10
 """Mails of the reporter that an answer may refer to."""
@@ -43,6 +48,30 @@ _INCOMING = (
     .where(case_mails.c.case_id == bindparam("of_case"), case_mails.c.by_reporter)
     .order_by(case_mails.c.received_at.desc(), case_mails.c.id.desc())
     .limit(_MOST_INCOMING)
+)
+_MOST_AHEAD = 50
+"""Earlier mails whose beginning is read for one that names others."""
+
+_BEGINNING = 64 << 10
+"""Octets of a mail in which its Message-ID is looked for."""
+
+_BEFORE_A_CASE = tuple(
+    state.value for state in (State.RECEIVED, State.OPENED, State.JUDGED, State.ROUTED)
+)
+_BEHIND = deliveries.alias("behind")
+_IS_PUT_OFF = (deliveries.c.state == State.DEFERRED.value) & (deliveries.c.why != Overtook.CODE)
+_AHEAD = (
+    select(deliveries.c.id, deliveries.c.mail_id)
+    .join(_BEHIND, _BEHIND.c.id == bindparam("this"))
+    .where(
+        deliveries.c.state.in_((*_BEFORE_A_CASE, State.DEFERRED.value)),
+        deliveries.c.id < _BEHIND.c.id,
+        deliveries.c.alias == _BEHIND.c.alias,
+        deliveries.c.case_id.is_(None),
+        ~_IS_PUT_OFF | (_BEHIND.c.received_at > bindparam("since", type_=Instant)),
+    )
+    .order_by(_IS_PUT_OFF, deliveries.c.id.desc())
+    .limit(_MOST_AHEAD)
 )
 _SENT = (
     select(
@@ -89,6 +118,23 @@ class ThreadsRoom(StoreRoom):
         """
         given = {"for_alias": alias, "wanted": incoming.bare(message_ids), "author": author or "@"}
         return await self._db.read(lambda c: case_by(c, _BY_INCOMING_IDS, **given))
+
+    async def ahead_of(self, delivery_id: str, *, patience: timedelta) -> Sequence[Ahead]:
+        """Return deliveries to the same alias that came before this one and are in no case yet.
+
+        Those that a worker has or will take at once; those that were put off as well, as long as
+        this one came in less than ``patience`` ago.  Fifty at most, those at work first, the
+        nearest first.
+        """
+        wanted = {"this": delivery_id, "since": self._clock.now() - patience}
+
+        def query(connection: Connection) -> list[Ahead]:
+            rows = connection.execute(_AHEAD, wanted).all()
+            return [
+                Ahead(row.id, raw.beginning(connection, row.mail_id, _BEGINNING)) for row in rows
+            ]
+
+        return await self._db.read(query)
 
     async def incoming_ids(self, case_id: str) -> Sequence[str]:
         """Return the Message-IDs of the reporter's newest mails in a case, oldest first.
