@@ -224,6 +224,8 @@ class TestReasons:
             ("ERROR pkdecrypt_failed 67108875", Fault.PASSPHRASE),
             ("ERROR pkdecrypt_failed 67108949", Fault.PASSPHRASE),
             ("ERROR add_keyblock_resource 33587281", Fault.HOME),
+            ("ERROR pkdecrypt_failed 134250577", Fault.HOME),
+            ("ERROR pkdecrypt_failed 67141657", Fault.AGENT),
             ("ERROR pkdecrypt_failed 16777226", None),
             ("NO_SECKEY 0000000000000000", None),
             ("BADMDC", None),
@@ -232,7 +234,10 @@ class TestReasons:
     def test_only_what_no_mail_can_cause_is_a_fault_at_once(
         self, said: str, expected: Fault | None
     ) -> None:
-        """A wrong passphrase and a missing ring are ours; a checksum error may be the mail's."""
+        """A wrong passphrase and a missing ring are ours; a checksum error may be the mail's.
+
+        A ring that another program replaces in this moment is missing to the key box alone.
+        """
         assert expected == status.fault_of(lines(said))
 
     @pytest.mark.parametrize(

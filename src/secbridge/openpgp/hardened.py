@@ -23,6 +23,7 @@ from secbridge.openpgp import status
 from secbridge.openpgp.faults import Fault, fault
 from secbridge.openpgp.process import Outcome, Started, finish, start
 from secbridge.openpgp.standby import Standby
+from secbridge.openpgp.turns import Turns
 
 _OPTIONS = (
     "--no-options", "--no-auto-key-retrieve", "--no-auto-key-import", "--disable-dirmngr",
@@ -32,6 +33,11 @@ _OPTIONS = (
 _LISTING_LIMIT = 64 * 1024 * 1024
 _STATUS_FD = "%status-fd%"
 _DECRYPT = "--decrypt"
+_LOOKS = frozenset({
+    _DECRYPT, "--verify", "--sign", "--detach-sign", "--encrypt", "--export", "--list-keys",
+    "--list-secret-keys", "--list-config",
+})  # fmt: skip
+"""Commands that leave the ring as it is.  Every other one is taken to write it."""
 
 
 @dataclass(slots=True)
@@ -54,6 +60,7 @@ class HardenedGPG(gnupg.GPG):  # type: ignore[misc] # the library is not typed
         self._timeout = timeout
         self._passphrase = passphrase
         self._standby = Standby()
+        self._turns = Turns()
         env = {"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath), "HOME": str(home)}
         try:
             found = shutil.which(binary) or binary  # else each run of it searches PATH anew
@@ -75,12 +82,14 @@ class HardenedGPG(gnupg.GPG):  # type: ignore[misc] # the library is not typed
         ``secret`` hands over the passphrase, by a pipe of its own.  Without ``batch`` gpg goes on
         after a bad signature instead of leaving at once; it can still ask nobody.
         """
-        started = None
-        if args == (_DECRYPT,) and batch and secret:
-            started = self._standby.take()
-        if started is None:
-            started = self._start(*args, batch=batch, secret=secret, pass_fds=pass_fds)
-        return finish(started, stdin, limit=limit, timeout=self._timeout)
+        turn = self._turns.writing if _LOOKS.isdisjoint(args) else self._turns.looking
+        with turn(self._timeout):
+            started = None
+            if args == (_DECRYPT,) and batch and secret:
+                started = self._standby.take()
+            if started is None:
+                started = self._start(*args, batch=batch, secret=secret, pass_fds=pass_fds)
+            return finish(started, stdin, limit=limit, timeout=self._timeout)
 
     def stand_by(self) -> None:
         """Start the gpg that opens the next ciphertext, unless one waits already."""

@@ -283,6 +283,8 @@ _PASSPHRASE_CODES = frozenset({11, 31, 85, 86, 87, 99, 177, 198, 277})
 _NO_SECRET_KEY_CODE = 17
 _AGENT_CODES = frozenset({62, 77, 78, 16383, *range(257, 282), 0x8000 | 25, 0x8000 | 109})
 """libgpg-error: timeout, no agent, agent, end of file, the errors of its IPC, and of its socket."""
+_SYSTEM_ERROR = 0x8000
+"""libgpg-error: the flag of an errno; a ring that another program replaces just now is ENOENT."""
 _DISK_FULL_CODES = frozenset({0x8000 | 34, 0x8000 | 91, 0x8000 | 122})
 """libgpg-error: quota exceeded, no space left, read-only file system."""
 
@@ -296,9 +298,12 @@ def fault_of(lines: Sequence[StatusLine]) -> Fault | None:
     for line in lines:
         if line.keyword == "ERROR" and line.arg(0).startswith(_BROKEN_RING):
             return Fault.HOME
-        failed = line.keyword == "ERROR" and line.arg(0) == "pkdecrypt_failed"
-        if failed and error_code(line.arg(1)) in _PASSPHRASE_CODES:
-            return Fault.PASSPHRASE
+        if line.keyword == "ERROR" and line.arg(0) == "pkdecrypt_failed":
+            code = error_code(line.arg(1))
+            if code in _PASSPHRASE_CODES:
+                return Fault.PASSPHRASE
+            if code & _SYSTEM_ERROR:
+                return _kind(code) or Fault.HOME
     return None
 
 
