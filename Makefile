@@ -54,7 +54,7 @@ unit-file:
 lock-check: $(STAMP)
 	.ci/lock --check
 
-test-deps:  ## install the servers of the end-to-end tests (needs root)
+test-deps:  ## install what the end-to-end tests talk to: Postfix, Node.js, RNP (needs root)
 	@.ci/test-deps
 
 story: $(STAMP)  ## let the power go at every point of the story, before every tracker (some minutes)

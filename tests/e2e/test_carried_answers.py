@@ -1,9 +1,9 @@
 """Do our answers still verify when others have carried and kept them?  Postfix, maildir and mbox.
 
-Two readers that share nothing with us and little with each other judge them.  One cuts the signed
-octets out of the raw mail and asks GnuPG.  The other one stands for Thunderbird, which parses MIME
-by a library and verifies with another implementation of OpenPGP (RNP; here Sequoia): it takes the
-mail apart with Python's email package and puts the signed part together again.
+Three readers that share nothing with us and little with each other judge them.  One cuts the signed
+octets out of the raw mail and asks GnuPG.  One cuts them as Thunderbird does and asks RNP, which is
+the OpenPGP in Thunderbird.  One parses MIME by a library: it takes the mail apart with Python's
+email package, puts the signed part together again, and asks Sequoia.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ from pysequoia.packet import PacketPile, Tag
 from tests.support.keys import REPORTER, ROLE, Keys, copied_ring
 from tests.support.postfix import why_not
 from tests.support.reports import encrypted_report, plain_report, wrapped
+from tests.support.rnp import Kind, Reading, Rnp, fresh_rnp
+from tests.support.rnp import why_not as why_no_rnp
 from tests.support.running import RunningDaemon
 from tests.support.village import Village, states, village, wait_until
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+by_rnp = pytest.mark.skipif(why_no_rnp() is not None, reason=str(why_no_rnp()))
 
 LINES = [
     "Grüße, 你好, 🦀: none of it is ASCII.",
@@ -168,6 +171,74 @@ def plaintext_in(said: bytes) -> bytes:
     return b"".join(line for line in lines if not line.startswith(b"[GNUPG:]"))
 
 
+# ── The reader in Thunderbird ────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def thunderbird(keys: Keys) -> Iterator[Rnp]:
+    """Return RNP with the reporter's secret key and the role key's certificate."""
+    with fresh_rnp(keys.reporter.export_secret(keys.reporter_fpr), keys.role_cert) as rnp:
+        yield rnp
+
+
+def thunderbirds_parts(raw: bytes) -> tuple[bytes, bytes]:
+    """Return the octets that Thunderbird hashes, and the signature that it finds beside them.
+
+    It searches for the boundary, gives it the one line end before it, and makes all line ends CRLF
+    as soon as one of them is not (``onTextData`` and ``onStopRequest`` of its mimeVerify).
+    """
+    header, body = re.split(rb"\r?\n\r?\n", raw, maxsplit=1)
+    (boundary,) = re.findall(rb'boundary="([^"]+)"', header)
+    delimiter = rb"(?:^|\r?\n)--" + re.escape(boundary) + rb"\r?\n"
+    _, signed, rest = re.split(delimiter, body, maxsplit=2)
+    if re.search(rb"[^\r]\n", signed):
+        signed = signed.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return signed, armor_in(rest)
+
+
+@by_rnp
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("kind", ["clear", "notice"])
+def test_rnp_verifies_the_octets_that_thunderbird_hashes(
+    answers: dict[str, bytes],
+    keys: Keys,
+    thunderbird: Rnp,
+    tmp_path: Path,
+    kind: str,
+    carrier: str,
+) -> None:
+    """A good signature by the role key; a bad one as soon as an octet of the text is another."""
+    signed, signature = thunderbirds_parts(carried(answers[kind], tmp_path)[carrier])
+    good = Reading(True, b"", (("Good", keys.role_fpr),))
+    assert good == thunderbird.verify_detached(signature, signed)
+    changed = thunderbird.verify_detached(signature, signed.replace(b"=46rom", b"from"))
+    assert Reading(False, b"", (("BAD", keys.role_fpr),)) == changed
+
+
+@by_rnp
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_rnp_opens_an_encrypted_answer(
+    answers: dict[str, bytes], keys: Keys, thunderbird: Rnp, tmp_path: Path, carrier: str
+) -> None:
+    """It reads the very octets that GnuPG reads, signed by the role key, and nobody finds a defect.
+
+    The subject stands inside, marked in the draft's way, for which Thunderbird looks, and in that
+    of RFC 9788.
+    """
+    raw = carried(answers["encrypted"], tmp_path)[carrier]
+    _, cipher = parts_of(raw)
+    with copied_ring(keys.reporter) as ring:
+        plaintext = ring.decrypt(armor_in(cipher))
+    read = thunderbird.read(armor_in(cipher))
+    assert Reading(True, plaintext, (("Good", keys.role_fpr),)) == read
+    inner = message_from_bytes(read.content, policy=default)
+    assert [] == defects(inner)
+    assert TEXT == text_of(inner)
+    assert inner["Subject"].startswith("Grüße, SB-")
+    params = inner["Content-Type"].params
+    assert ("v1", "cipher") == (params["protected-headers"], params["hp"])
+
+
 # ── The reader that parses MIME ──────────────────────────────────────────────────────────────────
 
 
@@ -251,6 +322,19 @@ def test_nothing_in_an_answer_has_to_be_changed_on_its_way(
 
 
 @pytest.mark.parametrize("kind", ["encrypted", "clear", "notice"])
+def test_a_strict_parser_finds_no_defect_in_an_answer(answers: dict[str, bytes], kind: str) -> None:
+    """Neither in a part nor in a header field, as Postfix delivered it."""
+    assert [] == defects(message_from_bytes(answers[kind], policy=default))
+
+
+def defects(mail: EmailMessage) -> list[object]:
+    """Return what Python's email package finds wrong in a mail, its header fields included."""
+    parts = list(mail.walk())
+    fields = [value for part in parts for value in part.values()]
+    return [defect for one in (*parts, *fields) for defect in one.defects]
+
+
+@pytest.mark.parametrize("kind", ["encrypted", "clear", "notice"])
 def test_the_autocrypt_header_is_one_that_others_take(
     answers: dict[str, bytes], keys: Keys, kind: str
 ) -> None:
@@ -262,10 +346,43 @@ def test_the_autocrypt_header_is_one_that_others_take(
     found = dict(pairs)
     assert (parseaddr(str(mail["From"]))[1], "mutual") == (found["addr"], found["prefer-encrypt"])
     assert len(str(value)) < 10 * 1024
-    keydata = base64.b64decode("".join(found["keydata"].split()), validate=True)
+    keydata = announced_in(answers[kind])
     assert keys.role_fpr.lower() == pysequoia.Cert.from_bytes(keydata).fingerprint
     tags = [packet.tag for packet in PacketPile.from_bytes(keydata)]
     assert [Tag.PublicKey, Tag.UserID, Tag.Signature, Tag.PublicSubkey, Tag.Signature] == tags
+
+
+def announced_in(raw: bytes) -> bytes:
+    """Return the certificate in the Autocrypt header of a mail."""
+    _, _, keydata = str(message_from_bytes(raw)["Autocrypt"]).partition("keydata=")
+    return base64.b64decode("".join(keydata.split()), validate=True)
+
+
+def attached_to(raw: bytes, keys: Keys) -> bytes:
+    """Return the certificate that is attached to a mail, where it is protected."""
+    protected, cipher = parts_of(raw)
+    if b"-----BEGIN PGP MESSAGE-----" in cipher:
+        with copied_ring(keys.reporter) as ring:
+            protected = ring.decrypt(armor_in(cipher))
+    entity = message_from_bytes(protected, policy=default)
+    (attached,) = [one for one in entity.walk() if one.get_content_type() == "application/pgp-keys"]
+    content = attached.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return content
+
+
+@by_rnp
+@pytest.mark.parametrize("kind", ["encrypted", "clear", "notice"])
+def test_rnp_takes_the_certificate_from_either_place_and_writes_to_it(
+    answers: dict[str, bytes], keys: Keys, kind: str
+) -> None:
+    """Without a complaint of its library, and the role key opens what it writes."""
+    for certificate in (announced_in(answers[kind]), attached_to(answers[kind], keys)):
+        with fresh_rnp() as rnp, copied_ring(keys.role) as role:
+            assert keys.role_fpr == rnp.take(certificate)
+            writer = rnp.make_key(f"Rita <{REPORTER}>", Kind.CV25519)
+            sealed = rnp.encrypt(b"an answer", keys.role_fpr, sign=writer)
+            assert b"an answer" == role.decrypt(sealed)
 
 
 @pytest.mark.parametrize("kind", ["encrypted", "clear", "notice"])
@@ -273,15 +390,7 @@ def test_the_first_answer_brings_the_role_keys_certificate(
     answers: dict[str, bytes], keys: Keys, kind: str
 ) -> None:
     """Attached where it is protected, and another program can encrypt to it at once."""
-    if kind == "encrypted":
-        with copied_ring(keys.reporter) as ring:
-            protected = ring.decrypt(armor_in(parts_of(answers[kind])[1]))
-    else:
-        protected, _ = parts_of(answers[kind])
-    entity = message_from_bytes(protected, policy=default)
-    (attached,) = [one for one in entity.walk() if one.get_content_type() == "application/pgp-keys"]
-    content = attached.get_payload(decode=True)
-    assert isinstance(content, bytes)
+    content = attached_to(answers[kind], keys)
     found = pysequoia.Cert.from_bytes(content)
     assert keys.role_fpr.lower() == found.fingerprint
     assert [ROLE in str(name) for name in found.user_ids] == [True]
