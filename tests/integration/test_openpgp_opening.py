@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pysequoia
@@ -85,6 +87,15 @@ class TestDecrypting:
         """Megabytes go in and come out at the same time."""
         text = bytes(range(256)) * 20_000
         message = keys.reporter.encrypt(text, keys.role_fpr, armor=False)
+        found = await gnupg.decrypt(message, limit=len(text))
+        assert isinstance(found, Decrypted)
+        assert found.plaintext.content == text
+
+    async def test_a_text_that_compresses_well_is_whole(self, gnupg: GnuPG, keys: Keys) -> None:
+        """What looks like a bomb on its way, and keeps within the limit, comes out as it was."""
+        noise = random.Random(3).randbytes(1 << 20)  # noqa: S311 - filler, no secret
+        text = bytes(3 << 20) + noise + b"\r\n" * (2 << 20)
+        message = keys.reporter.encrypt(text, keys.role_fpr, compress=True)
         found = await gnupg.decrypt(message, limit=len(text))
         assert isinstance(found, Decrypted)
         assert found.plaintext.content == text
@@ -229,6 +240,17 @@ class TestNotOpening:
         bomb = keys.reporter.encrypt(bytes(1 << 26), keys.role_fpr, compress=True)
         assert len(bomb) < 200_000
         assert await reason(gnupg, bomb, limit=1 << 20) is OpenFailure.TOO_LARGE
+
+    async def test_a_bomb_takes_little_room_below_its_cap(self, gnupg: GnuPG, keys: Keys) -> None:
+        """What will be thrown away at the limit was never held in full."""
+        bomb = keys.reporter.encrypt(bytes(1 << 26), keys.role_fpr, compress=True)
+        tracemalloc.start()
+        try:
+            assert await reason(gnupg, bomb, limit=1 << 25) is OpenFailure.TOO_LARGE
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < 1 << 23
 
     async def test_the_cap_itself_is_allowed(self, gnupg: GnuPG, keys: Keys) -> None:
         """A text of exactly the limit passes, one octet more does not."""

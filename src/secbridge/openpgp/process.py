@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import io
 import os
 import selectors
+import struct
 import subprocess
+import termios
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import IO, ClassVar, TypeVar
 
 from secbridge.openpgp.faults import Fault, fault
+from secbridge.openpgp.output import Output
 
 T = TypeVar("T")
 
@@ -30,6 +32,7 @@ _MOST_STATUS = 1024 * 1024
 _PATIENCE = 2.0
 """Seconds in which a child that gets no input may leave by itself."""
 
+_INT = struct.Struct("i")
 _MISSING = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR})
 
 
@@ -189,7 +192,7 @@ def _outcome(child: Child, exchange: _Exchange) -> Outcome:
         raise fault(Fault.TIMEOUT)
     if returncode < 0 and not exchange.capped:
         raise fault(Fault.KILLED)
-    output = b"" if exchange.capped else exchange.output.getvalue()
+    output = b"" if exchange.capped else exchange.output.take()
     return Outcome(returncode, output, bytes(exchange.status), exchange.capped)
 
 
@@ -216,7 +219,7 @@ class _Exchange:
     limit: int
     capped: bool = False
     late: bool = False
-    output: io.BytesIO = field(default_factory=io.BytesIO)
+    output: Output = field(default_factory=Output)
     status: bytearray = field(default_factory=bytearray)
     _fed: int = 0
 
@@ -286,8 +289,15 @@ class _Exchange:
         return chunk != b""
 
     def _take_output(self, chunk: bytes) -> None:
-        self.output.write(chunk)
-        self.capped = self.capped or self.output.tell() > self.limit
+        self.output.add(chunk, self._taken())
+        self.capped = self.capped or self.output.size > self.limit
+
+    def _taken(self) -> int:
+        """Return how much of its input the child has read; the rest may wait in the pipe."""
+        if (feed := _fd(self.child.stdin)) < 0:
+            return self._fed
+        (waiting,) = _INT.unpack(fcntl.ioctl(feed, termios.FIONREAD, bytes(_INT.size)))
+        return self._fed - int(waiting)
 
     def _take_status(self, chunk: bytes) -> None:
         self.status += chunk
