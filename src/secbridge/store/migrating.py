@@ -1,7 +1,8 @@
 """Is this database ours, and as new as this code?
 
-The cheap question is one SELECT.  Only when its answer differs from ``schema.VERSION`` alembic is
-imported, and all missing migrations run in one transaction that either stands whole or not at all.
+The cheap question is one SELECT.  A new file gets the tables as they are now.  Only where an older
+version left some alembic is imported, 12 MB that a process never gives back.  What is made or
+migrated is so in one transaction that either stands whole or not at all.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ from pathlib import Path
 from secbridge.errors import ConfigError
 from secbridge.store import place
 from secbridge.store.database import connect_raw, writing_engine
-from secbridge.store.schema import KNOWN_VERSIONS, VERSION
+from secbridge.store.schema import JOURNAL_TRIGGERS, KNOWN_VERSIONS, VERSION, metadata
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+
+_VERSION_TABLE = (
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+    "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
+"""In alembic's own words (alembic.runtime.migration)."""
 
 SET_UP_WAIT = timedelta(minutes=1)
 """How long a process waits while another one makes or migrates the tables."""
@@ -26,11 +33,12 @@ def prepare(path: Path, *, busy_timeout: timedelta) -> None:
     """Bring the file at ``path`` to WAL and to ``VERSION``.  Raises ConfigError, StoreBusy."""
     with place.set_up_alone(path, wait=SET_UP_WAIT):
         version = _look(path, busy_timeout)
-        if version == VERSION:
-            return
-        if version is not None and version not in KNOWN_VERSIONS:
+        if version is None:
+            _make(path, busy_timeout)
+        elif version not in KNOWN_VERSIONS:
             raise _newer(path, version)
-        _upgrade(path, busy_timeout)
+        elif version != VERSION:
+            _upgrade(path, busy_timeout)
 
 
 def _look(path: Path, busy_timeout: timedelta) -> str | None:
@@ -44,10 +52,11 @@ def _look(path: Path, busy_timeout: timedelta) -> str | None:
         }
         if not tables:
             return None
-        if "alembic_version" not in tables:
-            raise place.unusable(path, "it is a database of something else")
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return None if row is None else str(row[0])
+        if "alembic_version" in tables:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            if row is not None:
+                return str(row[0])
+        raise place.unusable(path, "it is a database of something else")
 
 
 def _newer(path: Path, version: str) -> ConfigError:
@@ -57,6 +66,18 @@ def _newer(path: Path, version: str) -> ConfigError:
         f"the store is at version {version}, and this secbridge knows versions up to {VERSION}",
         "install the newer secbridge again; a store never goes back",
     )
+
+
+def _make(path: Path, busy_timeout: timedelta) -> None:
+    """Make the tables of ``VERSION``, and say so where alembic will look."""
+    engine = writing_engine(path, busy_timeout=busy_timeout)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(_VERSION_TABLE)
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (VERSION,))
+        metadata.create_all(connection, checkfirst=False)  # what is there already is not ours
+        for trigger in JOURNAL_TRIGGERS.values():
+            connection.exec_driver_sql(trigger)
+    engine.dispose()
 
 
 def _upgrade(path: Path, busy_timeout: timedelta) -> None:
