@@ -10,8 +10,10 @@ import codecs
 import html
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+if TYPE_CHECKING:  # 2 MB, for those who read HTML: the daemon leaves that to its children
+    from selectolax.lexbor import LexborNode
 
 # ── Charsets ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -121,6 +123,8 @@ def html_to_text(markup: str) -> str:
     """
     if _cost(markup) > _DEAREST:
         return readable(html.unescape(_MARKUP.sub(" ", markup)))
+    from selectolax.lexbor import LexborHTMLParser
+
     root = LexborHTMLParser(_TEMPLATE.sub("", markup)).root
     return _Renderer().render(root) if root is not None else ""
 
