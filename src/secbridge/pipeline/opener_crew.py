@@ -1,6 +1,6 @@
 """Where do the processes come from that open mails, and how are they sure to end?
 
-A fork server is started once and told to fork; a few of its processes wait in advance, so that a
+A fork server is started once and told to fork; one of its processes waits in advance, so that a
 mail finds one.  Three things end a process: its mail is done, we order its end, or we are gone: the
 kernel kills the fork server with us, and every process with the fork server.
 """
@@ -33,6 +33,10 @@ _PATIENCE = 60.0
 
 REST = 1.0
 """Seconds after which a process that has opened a mail ends, unless another mail came."""
+
+_WAITING = 1
+"""Processes that wait for a mail: every other one would take 4 MB at all times, so that of two
+mails that come at once the second need not wait 10 ms for a process to be made."""
 
 _SMALL = 4096
 _GONE = (OSError, EOFError, Malformed)
@@ -100,8 +104,8 @@ class Crew:
 
     async def warm(self) -> None:
         """Let the first processes be made, if they are not there.  Raises Deferral as ``take``."""
-        while len(self._ready) < self._size:
-            await self._finish(self._provide(self._size))
+        while len(self._ready) < _WAITING:
+            await self._finish(self._provide(_WAITING))
 
     async def take(self) -> Child:
         """Return a process for a mail.  Raises Deferral when there can be none now."""
@@ -163,7 +167,7 @@ class Crew:
 
     async def _replace(self, child: Child) -> None:
         async with self._making:
-            if self.closed or len(self._ready) >= self._size:
+            if self.closed or len(self._ready) >= _WAITING:
                 await self.end(child)
                 return
             ending = child.pid if child.close() else 0
