@@ -59,6 +59,10 @@ _PAGES = 1000
 _MOST_PAGES = 16_000
 """As many where it was put off: 64 MB, the size from which the log is cut again."""
 
+_READING = ("PRAGMA query_only=ON", "PRAGMA cache_size=-256")
+"""Of a connection that reads.  SQLite would keep 2 MB of pages in each, and empties them whenever
+somebody has committed; a mail that was read would fill them for nothing."""
+
 
 @dataclass(slots=True)
 class Transaction:
@@ -353,7 +357,7 @@ class _Looking:
     def __init__(self, path: Path) -> None:
         self._engine = create_engine(
             "sqlite://",
-            creator=lambda: connect_raw(path, "ro", timedelta(), ("PRAGMA query_only=ON",)),
+            creator=lambda: connect_raw(path, "ro", timedelta(), _READING),
             poolclass=NullPool,
             hide_parameters=True,
         )
@@ -415,7 +419,7 @@ def writing_engine(
 def _reading_engine(path: Path, *, busy_timeout: timedelta) -> Engine:
     engine = create_engine(
         "sqlite://",
-        creator=lambda: connect_raw(path, "ro", busy_timeout, ("PRAGMA query_only=ON",)),
+        creator=lambda: connect_raw(path, "ro", busy_timeout, _READING),
         poolclass=QueuePool,
         pool_size=READERS,
         max_overflow=0,
