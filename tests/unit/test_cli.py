@@ -93,6 +93,17 @@ def test_help_loads_none_of_the_heavy_rooms() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_the_daemon_loads_nothing_that_only_others_need() -> None:
+    """What it loads it has for months: its children read HTML, and few have webhooks."""
+    code = (
+        "import sys; import secbridge.daemon; "
+        "others = {'selectolax', 'alembic', 'uvicorn', 'gitlab', 'github', 'jira'}; "
+        "print(sorted(others & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_the_version_is_one_line() -> None:
     """For bug reports."""
     done = secbridge("--version")
