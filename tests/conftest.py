@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from secbridge import maillog
 from tests.support.keys import Keys, Ring, cast, copied_ring, fresh_ring
 
 collect_ignore = ["plugin"]
 """A distribution of its own with its own tests; tests/e2e/test_plugin.py installs and runs it."""
+
+_UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("unhurried", _UNHURRIED)  # a busy machine is slow, and nothing failed
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
