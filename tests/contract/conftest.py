@@ -15,6 +15,7 @@ from tests.support.fake_jira import FakeJira
 from tests.support.keys import Keys, Ring, copied_ring
 from tests.support.stores import STORES, HeldStore, StillClock
 from tests.support.trackers import Bench, HeldClock, LocalBench, RemoteBench
+from tests.support.trackers import answer_within as patience_with
 
 from secbridge.openpgp import GnuPG
 from secbridge.store import Store
@@ -37,8 +38,8 @@ def gitlab_server() -> Iterator[FakeGitLab]:
 
 @pytest.fixture
 def answer_within() -> float:
-    """Return how long an adapter waits for its tracker, in seconds; the machine may be busy."""
-    return 10.0
+    """Return how long an adapter waits for its tracker, in seconds."""
+    return patience_with()
 
 
 @pytest.fixture(scope="session")
@@ -96,12 +97,9 @@ def jira_server() -> Iterator[FakeJira]:
 
 @pytest.fixture
 async def jira(jira_server: FakeJira, answer_within: float) -> AsyncIterator[JiraBench]:
-    """Return the Jira adapter before an empty Jira in the cloud, which knew all that was said.
-
-    This fake looks at whole documents, so it is given a second at least.
-    """
+    """Return the Jira adapter before an empty Jira in the cloud, which knew all that was said."""
     jira_server.reset()
-    bench = JiraBench(jira_server, timeout=max(answer_within, 1.0))
+    bench = JiraBench(jira_server, timeout=answer_within)
     yield bench
     await bench.tracker.aclose()
     assert jira_server.violations() == []
@@ -111,7 +109,7 @@ async def jira(jira_server: FakeJira, answer_within: float) -> AsyncIterator[Jir
 async def data_center(jira_server: FakeJira, answer_within: float) -> AsyncIterator[JiraBench]:
     """Return the Jira adapter before an empty Data Center."""
     jira_server.reset()
-    bench = JiraBench(jira_server, deployment="data-center", timeout=max(answer_within, 1.0))
+    bench = JiraBench(jira_server, deployment="data-center", timeout=answer_within)
     yield bench
     await bench.tracker.aclose()
     assert jira_server.violations() == []

@@ -33,7 +33,7 @@ from tests.support.village import states, wait_until
 SCHEMA = json.loads(
     (Path(__file__).resolve().parents[2] / "docs" / "inspect.schema.json").read_text()
 )
-pytestmark = pytest.mark.timeout(600)  # the first test does all the work
+pytestmark = pytest.mark.timeout(900)  # the first test does all the work
 
 ENDED = {"done", "answer-held", "set-aside"}
 """Where a mail may end when all is well on our side."""

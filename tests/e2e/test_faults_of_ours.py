@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 from tests.support.hostile import CANARY, DOMAIN, specimens
 from tests.support.keys import REPORTER, ROLE, Keys, Ring
+from tests.support.ports import reserved_port
 from tests.support.relay import Relay, relay_in_thread
 from tests.support.reports import CANARY as GOOD_CANARY
 from tests.support.reports import report_of
@@ -377,12 +378,17 @@ def test_a_broken_key_ring_is_ours_to_mend(house: House, when: str, breaking: Br
 # ── The relay ────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Return a port at which nobody listens but who knows of it."""
+    with reserved_port() as kept:
+        yield kept
+
+
 def test_a_relay_that_is_away_gets_the_answers_later(
-    keys: Keys, role_ring: Ring, tmp_path: Path
+    keys: Keys, role_ring: Ring, tmp_path: Path, port: int
 ) -> None:
     """The issue is filed at once; the answers wait, listed, over a restart, and go at last."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port = int(probe.getsockname()[1])
     config = write_config(
         tmp_path, role_home=role_ring.home, role_key=keys.role_fpr, relay_port=port
     )

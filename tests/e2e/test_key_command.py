@@ -10,7 +10,7 @@ from tests.support.keys import REPORTER, Keys, Ring, copied_ring
 from tests.support.mails import encrypted, file, mail, multipart, text
 from tests.support.relay import Relay, relay_in_thread
 from tests.support.reports import CANARY
-from tests.support.running import RunningDaemon, command, lines_of_json, write_config
+from tests.support.running import PATIENCE, RunningDaemon, command, lines_of_json, write_config
 from tests.support.village import states, wait_until
 
 
@@ -112,7 +112,7 @@ class _House:
 
     def hand_in(self, content: bytes) -> None:
         """Hand a mail in as the relay in front does."""
-        with smtplib.SMTP("127.0.0.1", self.daemon.port, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", self.daemon.port, timeout=PATIENCE) as client:
             client.sendmail(REPORTER, ["security@example.org"], content)
 
     def settled(self, *expected: str) -> None:

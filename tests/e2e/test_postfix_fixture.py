@@ -57,7 +57,7 @@ async def lmtp_on_tcp(sink: Sink) -> AsyncIterator[str]:
 
 def hand_in(port: int, sender: str, *recipients: str) -> None:
     """Give one mail to Postfix as a client would."""
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=90) as client:
         client.sendmail(sender, recipients, MAIL)
 
 

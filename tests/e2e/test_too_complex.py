@@ -9,7 +9,6 @@ import smtplib
 from email import message_from_bytes
 from pathlib import Path
 
-import pytest
 from tests.support.commands import secbridge
 from tests.support.keys import REPORTER, ROLE, Keys, copied_ring
 from tests.support.mails import header
@@ -27,7 +26,6 @@ def burning() -> bytes:
     return head + b"--b\r\n\r\n" + CANARY.encode() + b"\r\n" + b"--b\r\n\r\nx\r\n" * 700_000
 
 
-@pytest.mark.timeout(180)
 def test_a_mail_that_takes_too_long_becomes_an_issue_that_says_so(
     keys: Keys, tmp_path: Path
 ) -> None:

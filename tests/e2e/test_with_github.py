@@ -59,7 +59,7 @@ class Place:
 kind = "github"
 url = "{self.github.api}"
 token_file = "{token}"
-timeout = "10s"
+timeout = "20s"
 settle = "0s"
 """,
             alias=f'tracker = "main"\nproject = "{self.github.project}"',

@@ -48,7 +48,7 @@ url = "{self.jira.url}"
 {deployment}
 token_file = "{token}"
 security_level = "Team"
-timeout = "5s"
+timeout = "20s"
 settle = "0s"
 """,
             alias=f'tracker = "main"\nproject = "{self.jira.project}"',

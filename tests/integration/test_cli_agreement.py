@@ -12,7 +12,7 @@ from tests.support import mails
 from tests.support.commands import secbridge
 from tests.support.keys import REPORTER, ROLE, Keys, copied_ring
 from tests.support.reports import encrypted_report, plain_report, report_of
-from tests.support.running import RunningDaemon, write_config
+from tests.support.running import PATIENCE, RunningDaemon, write_config
 from tests.support.village import wait_until
 
 SETTLED = {"done", "answered", "answer-held", "set-aside", "quarantined"}
@@ -77,7 +77,7 @@ def _inspected(path: Path, config: Path, sender: str, content: bytes) -> Any:
 
 
 def _delivered(daemon: RunningDaemon, sender: str, content: bytes) -> str:
-    with smtplib.SMTP("127.0.0.1", daemon.port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", daemon.port, timeout=PATIENCE) as client:
         client.ehlo("relay.example.net")
         client.mail(sender)
         client.rcpt(ROLE)

@@ -48,7 +48,7 @@ class Desk:
 
     def close(self) -> None:
         """End the process."""
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=90)
 
 
 @pytest.fixture(scope="module")

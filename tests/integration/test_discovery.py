@@ -7,7 +7,7 @@ import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from tests.support.fake_keyservers import (
     key_servers_in_thread,
 )
 from tests.support.keys import REPORTER, Keys, Ring, fresh_ring
+from tests.support.listening import HeldLoop, run_held, until
 from tests.support.messages import encrypted
+from tests.support.ports import reserved_port
 from tests.support.running import PATIENCE
 from tests.support.stores import StillClock, opened
 
@@ -103,6 +105,11 @@ Make = Callable[..., Discovery]
 @pytest.fixture
 def make(servers: FakeKeyServers, store: Store) -> Make:
     """Return what makes a finder before the fake; the options are those of its door."""
+    return maker(servers, store)
+
+
+def maker(servers: FakeKeyServers, store: Store) -> Make:
+    """Return what makes finders over a store."""
 
     def made(
         *,
@@ -228,19 +235,56 @@ async def test_places_in_our_own_house_are_not_asked_outside(
 # ── What goes wrong ──────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("fault", list(Fault))
+HANGING = {Fault.SILENT, Fault.STALLED, Fault.DRIPPING}
+"""How a server keeps who asks it waiting."""
+
+
+@pytest.mark.parametrize("fault", sorted(set(Fault) - HANGING))
 @pytest.mark.parametrize("source", [WKD, VKS])
 async def test_whatever_a_server_answers_it_has_a_key_or_nothing(
     servers: FakeKeyServers, make: Make, keys: Keys, source: CertificateSource, fault: Fault
 ) -> None:
-    """Silent, dripping, endless, huge, redirecting, compressed: one request, nothing found.
+    """Endless, huge, redirecting, compressed: one request, nothing found."""
+    servers.publish(WKD_ADVANCED, keys.reporter_cert)
+    servers.fault = fault
+    assert await found(make(timeout=PATIENCE), source) == []
+    assert len(servers.asked) == 1
 
-    The one that drips would have given the whole key, half a minute later.
+
+@pytest.mark.parametrize("fault", sorted(HANGING))
+@pytest.mark.parametrize("source", [WKD, VKS])
+def test_a_server_that_hangs_has_nothing_when_the_time_is_over(
+    servers: FakeKeyServers,
+    empty_store: Path,
+    tmp_path: Path,
+    keys: Keys,
+    source: CertificateSource,
+    fault: Fault,
+) -> None:
+    """Silent, stalled or dripping: one request, and one limit for the whole of its answer.
+
+    The one that drips would have given the whole key in the end.
     """
     servers.publish(WKD_ADVANCED, keys.reporter_cert)
     servers.fault = fault
-    assert await found(make(timeout=0.4), source) == []
+
+    async def story(loop: HeldLoop) -> None:
+        async with opened(Path(shutil.copy(empty_store, tmp_path / "lookups.sqlite"))) as store:
+            finder = maker(servers, store)(timeout=1000.0)
+            asking = asyncio.create_task(found(finder, source))
+            await until(lambda: servers.asked)
+            for least in (0, 2) if fault is Fault.DRIPPING else (-1, -1):
+                await until(partial(_has_dripped, servers, least))
+                assert not asking.done()
+                loop.let_pass(600)
+            assert [] == await asking
+
+    run_held(story)
     assert len(servers.asked) == 1
+
+
+def _has_dripped(servers: FakeKeyServers, least: int) -> bool:
+    return servers.dripped > least
 
 
 async def test_an_answer_that_is_just_small_enough_is_read(
@@ -291,15 +335,9 @@ async def test_the_next_address_of_a_name_is_tried(
     """Where the first one refuses the connection, as a dead IPv6 address does."""
     servers.publish(WKD_ADVANCED, keys.reporter_cert)
     names = all_names(servers)
-    names.known[ADVANCED] = [("127.0.0.1", free_port()), ("127.0.0.1", servers.port)]
-    assert await found(make(names=names)) == [keys.reporter_cert]
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port: int = probe.getsockname()[1]
-    return port
+    with reserved_port() as nobody:
+        names.known[ADVANCED] = [("127.0.0.1", nobody), ("127.0.0.1", servers.port)]
+        assert await found(make(names=names)) == [keys.reporter_cert]
 
 
 async def test_a_resolver_that_fails_is_no_missing_host(
@@ -337,10 +375,11 @@ async def test_the_environment_names_no_proxy(
     servers: FakeKeyServers, make: Make, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a shell exports for others is not our setting."""
-    for name in ("HTTPS_PROXY", "ALL_PROXY", "https_proxy", "all_proxy"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     servers.publish(WKD_ADVANCED, keys.reporter_cert)
-    assert await found(make()) == [keys.reporter_cert]
+    with reserved_port() as nobody:
+        for name in ("HTTPS_PROXY", "ALL_PROXY", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{nobody}")
+        assert await found(make()) == [keys.reporter_cert]
 
 
 # ── Through a proxy ──────────────────────────────────────────────────────────────────────────────
@@ -394,7 +433,8 @@ async def test_behind_a_proxy_the_certificate_counts_as_ever(
 async def test_without_the_proxy_nobody_is_asked(servers: FakeKeyServers, make: Make) -> None:
     """A proxy that is away is no reason to go without it."""
     names = all_names(servers)
-    assert await found(make(names=names, proxy=f"socks5h://127.0.0.1:{free_port()}")) == []
+    with reserved_port() as nobody:
+        assert await found(make(names=names, proxy=f"socks5h://127.0.0.1:{nobody}")) == []
     assert (servers.asked, names.asked) == ([], [])
 
 
@@ -403,22 +443,32 @@ async def test_without_the_proxy_nobody_is_asked(servers: FakeKeyServers, make: 
     [b"", b"\x05\xff", b"\x05\x00\x05\x01\x00", b"HTTP/1.1 400 Bad Request\r\n\r\n"],
     ids=["silent", "no-method", "broken-off", "not-socks"],
 )
-async def test_a_proxy_that_fails_or_hangs_costs_no_connection(make: Make, said: bytes) -> None:
+def test_a_proxy_that_fails_or_hangs_costs_no_connection(
+    servers: FakeKeyServers, empty_store: Path, tmp_path: Path, said: bytes
+) -> None:
     """Whatever it says, or if it says nothing: we hang up, or look-ups would use up our sockets."""
-    hung_up = asyncio.Event()
 
-    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(said)
-        while await reader.read(1024):
-            continue
-        writer.close()
-        hung_up.set()
+    async def story(loop: HeldLoop) -> None:
+        heard, hung_up = asyncio.Event(), asyncio.Event()
 
-    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        assert await found(make(timeout=0.3, proxy=f"socks5h://127.0.0.1:{port}")) == []
-        await asyncio.wait_for(hung_up.wait(), PATIENCE)
+        async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(said)
+            while await reader.read(1024):
+                heard.set()
+            writer.close()
+            hung_up.set()
+
+        server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+        async with server, opened(Path(shutil.copy(empty_store, tmp_path / "s.sqlite"))) as store:
+            port = server.sockets[0].getsockname()[1]
+            finder = maker(servers, store)(timeout=1000.0, proxy=f"socks5h://127.0.0.1:{port}")
+            asking = asyncio.create_task(found(finder))
+            await heard.wait()
+            loop.let_pass(1001)
+            assert [] == await asking
+            await hung_up.wait()
+
+    run_held(story)
 
 
 # ── Which certificate answers the reporter ───────────────────────────────────────────────────────

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from tests.support.fake_github import FakeGitHub
 from tests.support.fake_github_spec import specification, violations
 from tests.support.messages import a_message
 from tests.support.payloads import PAYLOADS
+from tests.support.ports import reserved_port
 from tests.support.trackers import (
     CANARY,
     PATIENCE,
@@ -363,12 +363,11 @@ async def test_a_redirect_gets_neither_token_nor_report(
 
 async def test_where_nobody_listens_nothing_was_sent(github: GitHubBench) -> None:
     """A refused connection is a passing fault, and the next try need not search or wait."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    bench = GitHubBench(github.github, url=f"http://127.0.0.1:{port}/api/v3")
-    with pytest.raises(TransientFault) as told:
-        await bench.desk.create_issue(new_key(), report_draft(bench, assignees=()))
-    await bench.tracker.aclose()
+    with reserved_port() as port:
+        bench = GitHubBench(github.github, url=f"http://127.0.0.1:{port}/api/v3")
+        with pytest.raises(TransientFault) as told:
+            await bench.desk.create_issue(new_key(), report_draft(bench, assignees=()))
+        await bench.tracker.aclose()
     assert told.value.code == "tracker-unreachable"
 
 

@@ -12,6 +12,7 @@ from tests.support.bench_github import GitHubBench
 from tests.support.fake_github import FakeGitHub
 from tests.support.trackers import (
     CANARY,
+    answer_within,
     comment_draft,
     log_lines,
     new_key,
@@ -120,7 +121,7 @@ async def test_a_failure_to_get_a_token_sends_nothing_of_the_report(
     github_server: FakeGitHub, app_key: AppKey, fault: str
 ) -> None:
     """The App's own request follows the door's rules: once, no redirect, no wait, nothing sent."""
-    bench = app_bench(github_server, app_key)
+    bench = app_bench(github_server, app_key, timeout=answer_within(fault))
     github_server.fault(fault, on="create-token")
     with log_lines(), pytest.raises((TransientFault, PermanentFault)):
         await bench.tracker.ensure_issue(new_key(), report_draft(bench))

@@ -12,7 +12,14 @@ from tests.support.bench_github import GitHubBench
 from tests.support.fake_github import FakeGitHub
 from tests.support.keys import Keys, Ring
 from tests.support.messages import a_message
-from tests.support.trackers import CANARY, comment_draft, new_key, persist, report_draft
+from tests.support.trackers import (
+    CANARY,
+    answer_within,
+    comment_draft,
+    new_key,
+    persist,
+    report_draft,
+)
 
 from secbridge.errors import OutcomeUnknown
 from secbridge.openpgp import GnuPG
@@ -81,7 +88,7 @@ async def test_the_files_of_a_comment_are_there_too(team: Team) -> None:
 @pytest.mark.parametrize("fault", ["drop-after", "500-after", "conflict", "409", "slow-before"])
 async def test_a_file_whose_commit_failed_once_is_there_once(team: Team, fault: str) -> None:
     """A path is written once: what has it is left, another commit in between is waited for."""
-    bench = team.bench()
+    bench = team.bench(timeout=answer_within(fault))
     team.server.fault(fault, on="put-file")
     await persist(bench, new_key().marker, report_draft(bench))
     await bench.tracker.aclose()

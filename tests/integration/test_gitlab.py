@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.support.fake_gitlab import FakeGitLab
 from tests.support.fake_gitlab_spec import violations
 from tests.support.listening import server_context
 from tests.support.messages import a_message
+from tests.support.ports import reserved_port
 from tests.support.trackers import (
     CANARY,
     alarms,
@@ -434,12 +434,11 @@ async def test_the_token_goes_in_the_form_that_no_redirect_carries_on(
 
 async def test_where_nobody_listens_nothing_was_sent(gitlab: GitLabBench) -> None:
     """A refused connection is a passing fault, and the next try need not search or wait."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    bench = GitLabBench(gitlab.gitlab, url=f"http://127.0.0.1:{port}")
-    with pytest.raises(TransientFault) as told:
-        await bench.desk.create_issue(new_key(), report_draft(bench, assignees=()))
-    await bench.tracker.aclose()
+    with reserved_port() as port:
+        bench = GitLabBench(gitlab.gitlab, url=f"http://127.0.0.1:{port}")
+        with pytest.raises(TransientFault) as told:
+            await bench.desk.create_issue(new_key(), report_draft(bench, assignees=()))
+        await bench.tracker.aclose()
     assert told.value.code == "tracker-unreachable"
 
 

@@ -96,7 +96,7 @@ def post(jira: JiraBench, path: str, body: object) -> None:
     opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(password))
     request.add_header("Content-Type", "application/json")
     request.data = json.dumps(body).encode()
-    opener.open(request, timeout=10).close()
+    opener.open(request, timeout=60).close()
 
 
 # ── Nothing acts ─────────────────────────────────────────────────────────────────────────────────

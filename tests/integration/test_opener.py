@@ -38,7 +38,7 @@ from secbridge.pipeline.opening import InProcessOpener, too_complex
 from secbridge.ports import CannotOpen, Decrypted
 
 PLAIN = mail(text("A few words.\n"))
-PATIENCE = 30.0
+PATIENCE = 90.0
 ENDLESS = OpeningLimits(max_parts=10_000_000)
 """Limits under which a mail of many parts is work for a long time."""
 

@@ -78,8 +78,8 @@ def exists(path: Path) -> bool:
 
 
 def is_alive(note: Path) -> bool:
-    """Whether the process whose id a file holds is still there."""
-    return Path(f"/proc/{note.read_text().strip()}").exists()
+    """Whether the process whose id a file holds is still there; without a file there was none."""
+    return note.exists() and Path(f"/proc/{note.read_text().strip()}").exists()
 
 
 def files_below(place: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import tempfile
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.listening import client_context, server_context
+from tests.support.ports import reserved_port
 from tests.support.relay import CANARY, Relay, a_relay
 
 from secbridge.errors import Deferral, MessageError, Refusal
@@ -208,17 +208,15 @@ async def test_an_answer_lost_after_the_data_is_a_deferral(
 
 async def test_a_relay_that_is_away_is_a_deferral() -> None:
     """Nobody listens there."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    error = await outcome(SmtpSubmission(port=port))
+    with reserved_port() as port:
+        error = await outcome(SmtpSubmission(port=port))
     assert (error.code, error.status) == ("relay-away", "4.4.1")
 
 
 async def test_a_relay_that_says_nothing_is_a_deferral() -> None:
     """Every wait has a limit."""
     async with a_stranger(None) as port:
-        error = await outcome(SmtpSubmission(port=port, timeout=0.05))
+        error = await outcome(SmtpSubmission(port=port, timeout=1))
     assert (error.code, error.status) == ("relay-timeout", "4.4.1")
 
 

@@ -225,7 +225,7 @@ def _call(url: str, body: Mapping[str, Any]) -> None:
     asking = urllib.request.Request(url, json.dumps(body).encode())  # noqa: S310 - our own loopback
     asking.add_header("Authorization", f"token {TOKEN}")
     asking.add_header("Content-Type", "application/json")
-    urllib.request.urlopen(asking, timeout=10).close()  # noqa: S310 - our own loopback
+    urllib.request.urlopen(asking, timeout=60).close()  # noqa: S310 - our own loopback
 
 
 # ── Strangers ────────────────────────────────────────────────────────────────────────────────────

@@ -54,7 +54,7 @@ class GitHubBench:
             team=team,
         )
         plugin = registry.plugin("github")
-        given = {"url": github.api, "timeout": 0.5, "settle": 60}
+        given = {"url": github.api, "timeout": 10, "settle": 60}
         if "app_id" not in settings:
             given["token_credential"] = "t"
         tracker = plugin.create(context, plugin.settings_model(**(given | settings)), self.project)

@@ -48,7 +48,7 @@ class GitLabBench:
             team=team,
         )
         plugin = registry.plugin("gitlab")
-        given = {"url": gitlab.url, "token_credential": "t", "timeout": 1, "settle": 60}
+        given = {"url": gitlab.url, "token_credential": "t", "timeout": 10, "settle": 60}
         tracker = plugin.create(context, plugin.settings_model(**(given | settings)), self.project)
         assert isinstance(tracker, GitLabTracker)
         self.tracker: Tracker = tracker

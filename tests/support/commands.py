@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support import zygote
 
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 
 
 @dataclass(frozen=True)

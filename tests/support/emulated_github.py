@@ -10,11 +10,12 @@ import contextlib
 import http.client
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.support.ports import reserved_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / ".node" / "node_modules" / "emulate" / "dist" / "index.js"
@@ -33,8 +34,6 @@ def missing() -> str:
 @contextmanager
 def emulated_github(folder: Path) -> Iterator[str]:
     """Run one with a private repository of the bot's, and return the address of its API."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     seed = {
         "tokens": {TOKEN: {"login": BOT, "scopes": ["repo"]}},
         "github": {
@@ -44,10 +43,14 @@ def emulated_github(folder: Path) -> Iterator[str]:
     }
     file = folder / "seed.yaml"
     file.write_text(json.dumps(seed))  # JSON is YAML
-    command = ["node", str(PROGRAM), "start", "--service", "github", "--port", str(port)]
-    with subprocess.Popen(
-        [*command, "--seed", str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    command = ["node", str(PROGRAM), "start", "--service", "github", "--seed", str(file)]
+    out, err = subprocess.PIPE, subprocess.STDOUT
+    with (
+        reserved_port() as port,
+        subprocess.Popen(
+            [*command, "--port", str(port)], stdout=out, stderr=err, text=True
+        ) as process,
+    ):
         try:
             assert process.stdout is not None
             for _ in process.stdout:  # it says what it offers, and then that it is configured
@@ -56,13 +59,13 @@ def emulated_github(folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 def _answers(port: int) -> bool:
     """Return whether it takes connections by now."""
     with contextlib.suppress(OSError):
-        asking = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        asking = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         try:
             asking.request("GET", "/rate_limit")
             return asking.getresponse().status < 500

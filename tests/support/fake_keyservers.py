@@ -81,6 +81,7 @@ class FakeKeyServers:
     fault: Fault | None = None
     asked: list[Asked] = field(default_factory=list)
     tunnelled: list[str] = field(default_factory=list)
+    dripped: int = 0
     _pages: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -101,6 +102,7 @@ class FakeKeyServers:
         self.fault = None
         self.asked.clear()
         self.tunnelled.clear()
+        self.dripped = 0
         self._pages.clear()
 
     def tls(self) -> ssl.SSLContext:
@@ -135,7 +137,7 @@ class FakeKeyServers:
             case Fault.STALLED:
                 return StreamingResponse(_stalled(request, certificate))
             case Fault.DRIPPING:
-                return StreamingResponse(_dripping(request, certificate))
+                return StreamingResponse(self._dripping(certificate))
             case Fault.HUGE:
                 return Response(certificate + bytes(4 << 20))
             case Fault.ENDLESS:
@@ -159,6 +161,13 @@ class FakeKeyServers:
             case _:
                 return Response(b"")
 
+    async def _dripping(self, content: bytes) -> AsyncIterator[bytes]:
+        """Say a little again and again, so that no wait for the next octet is ever long."""
+        for octet in content:
+            yield bytes([octet])
+            self.dripped += 1
+            await asyncio.sleep(0.05)
+
 
 class _Silent(Response):
     """Says nothing until the other side has gone."""
@@ -172,13 +181,6 @@ async def _stalled(request: Request, content: bytes) -> AsyncIterator[bytes]:
     yield content[: len(content) // 2]
     while (await request.receive())["type"] != "http.disconnect":
         continue
-
-
-async def _dripping(request: Request, content: bytes) -> AsyncIterator[bytes]:
-    """Say a little again and again, so that no wait for the next octet is ever long."""
-    for octet in content:
-        yield bytes([octet])
-        await asyncio.sleep(0.05)
 
 
 async def _endless(request: Request, content: bytes) -> AsyncIterator[bytes]:
@@ -213,10 +215,10 @@ def key_servers_in_thread() -> Iterator[FakeKeyServers]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
-        servers, loop, over = ready.result(timeout=30)
+        servers, loop, over = ready.result(timeout=90)
         yield servers
         loop.call_soon_threadsafe(over.set)
-        thread.join(timeout=30)
+        thread.join(timeout=90)
     finally:
         shutil.rmtree(folder)
 

@@ -40,6 +40,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 Json = dict[str, Any]
 
+_PATIENCE = 60.0
+"""Seconds that a fake may take to answer a test, or to end."""
+
 TRANSPORT_FAULTS: Mapping[str, str] = {
     # how it answers; `on` is the kind of request, `post` unless told otherwise
     "202-without-id": "post",
@@ -464,9 +467,10 @@ def _protocol(server: Server[Any]) -> type[H11Protocol]:
 
 
 async def _serve(server: Server[Any], port: int, *, until_orphaned: bool) -> None:
+    # An idle connection stays open: one that ends while it is used again fails a request by chance.
     config = uvicorn.Config(
         server.app(), http=_protocol(server), ws="none", lifespan="off", log_level="critical",
-        access_log=False, timeout_graceful_shutdown=1,
+        access_log=False, timeout_keep_alive=3600, timeout_graceful_shutdown=1,
     )  # fmt: skip
     with socket.create_server(("127.0.0.1", port)) as listening:
         host, real_port = listening.getsockname()[:2]
@@ -531,7 +535,7 @@ class Handle:
                 yield cls(process, json.loads(process.stdout.readline()))
             finally:
                 process.terminate()
-                process.wait(10)
+                process.wait(_PATIENCE)
 
     def fault(self, name: str, count: int = 1, *, on: str = "", skip: int = 0, **more: str) -> None:
         """Arm a fault for the next ``count`` requests of kind ``on``, after ``skip`` of them."""
@@ -586,5 +590,5 @@ class Handle:
         data = None if order is None else json.dumps(order).encode()
         request = urllib.request.Request(self.url + path, data=data)  # noqa: S310 - our own loopback
         request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own loopback
+        with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:  # noqa: S310 - our own loopback
             return dict(json.load(answer))

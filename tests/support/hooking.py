@@ -87,7 +87,7 @@ def send(hook: Mapping[str, Any], order: Mapping[str, Any]) -> int:
 def knock(url: str, fields: Sequence[tuple[str, str]], body: bytes, method: str = "POST") -> int:
     """Send one request and return the status of its answer."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=10)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
     try:
         connection.request(method, parts.path, body, dict(fields))
         return connection.getresponse().status
@@ -99,7 +99,7 @@ def say(address: tuple[str, int] | str, octets: bytes) -> bytes:
     """Say something that need not be HTTP, and return all that is answered."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as client:
-        client.settimeout(10)
+        client.settimeout(60)
         client.connect(address)
         client.sendall(octets)
         return b"".join(iter(lambda: client.recv(65536), b""))

@@ -29,8 +29,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.ports import reserve
+
 _POSTFIX = shutil.which("postfix", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-_LIMIT = 30.0
+_LIMIT = 90.0
 _Done = subprocess.CompletedProcess[str]
 # Nothing of ours: MAIL_CONFIG would name the machine's own Postfix.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -155,7 +157,8 @@ class Postfix:
         self.mailboxes = tuple(mailboxes)
         self.copies = dict(copies or {})
         self.settings = dict(settings or {})
-        self.smtp_port, self.submission_port = _free_ports(2)
+        self._ports = [reserve(), reserve()]
+        self.smtp_port, self.submission_port = (kept.getsockname()[1] for kept in self._ports)
         self.home = Path()
         self._master: subprocess.Popen[bytes] | None = None
 
@@ -186,6 +189,8 @@ class Postfix:
 
     def stop(self) -> None:
         """Stop at once and remove every file; harmless when it never ran."""
+        for kept in self._ports:
+            kept.close()
         if self.home == Path():
             return
         if self._master is not None:
@@ -294,14 +299,6 @@ class Postfix:
 
 def _program(name: str) -> Path:
     return Path(_POSTFIX or "postfix").with_name(name)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def _greets(port: int) -> bool:

@@ -157,9 +157,9 @@ def relay_in_thread(port: int = 0) -> Iterator[Relay]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    relay, loop, over = ready.result(timeout=30)
+    relay, loop, over = ready.result(timeout=90)
     try:
         yield relay
     finally:
         loop.call_soon_threadsafe(over.set)
-        thread.join(timeout=30)
+        thread.join(timeout=90)

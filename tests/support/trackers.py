@@ -42,6 +42,7 @@ __all__ = [
     "Shown",
     "a_report",
     "alarms",
+    "answer_within",
     "case_in",
     "changed_labels",
     "comment_draft",
@@ -51,6 +52,14 @@ __all__ = [
     "persist_comment",
     "report_draft",
 ]
+
+
+def answer_within(fault: str = "") -> float:
+    """Return the seconds for which an adapter waits for an answer, when this fault is armed.
+
+    Few where the tracker is to hang, which a test sits out; else many: the machine may be busy.
+    """
+    return 1.0 if fault == "late" or fault.startswith("slow") else 10.0
 
 
 class LocalBench:

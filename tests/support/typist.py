@@ -26,7 +26,7 @@ class Typed:
     err: str
 
 
-def type_all(commands: Sequence[Sequence[str]], *, patience: float = 100.0) -> list[Typed]:
+def type_all(commands: Sequence[Sequence[str]], *, patience: float = 300.0) -> list[Typed]:
     """Run all commands (without their program's name) and return what became of each."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.typist"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import smtplib
-import socket
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.keys import REPORTER, ROLE, Keys, Ring, copied_ring
+from tests.support.ports import reserved_port
 from tests.support.postfix import Postfix
 from tests.support.running import PATIENCE, RunningDaemon, write_config
 
@@ -67,13 +67,11 @@ def village(keys: Keys, folder: Path, *, members: Sequence[str] = ()) -> Iterato
 
     ``members`` have mailboxes, and get a copy of what is sent to the alias.
     """
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port = int(probe.getsockname()[1])
-    aliases = {ROLE: f"inet:127.0.0.1:{port}"}
     with (
+        reserved_port() as port,
         copied_ring(keys.role) as role,
         Postfix(
-            aliases=aliases,
+            aliases={ROLE: f"inet:127.0.0.1:{port}"},
             mailboxes=[REPORTER, *members],
             copies={ROLE: members} if members else None,
         ) as postfix,

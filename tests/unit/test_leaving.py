@@ -311,7 +311,7 @@ def test_hostile_texts_are_cleaned_without_a_fault() -> None:
             assert "secbridge:" not in leaving(text, url).text
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(100)
 @pytest.mark.parametrize(
     "piece",
     [

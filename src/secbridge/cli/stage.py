@@ -31,7 +31,7 @@ from secbridge.openpgp.keygen import make_key
 
 ALIAS = "security@example.org"
 REPORTER = "alice@example.net"
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that the demo waits for any one thing before it says that it did not happen."""
 
 
