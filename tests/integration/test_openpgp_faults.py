@@ -237,6 +237,22 @@ class TestAgent:
         gnupg = GnuPG(role_ring.home, role_keys=[keys.role_fpr])
         assert await fault(gnupg, message) == ("gpg-agent", True)
 
+    @pytest.mark.parametrize("hidden", [True, False])
+    async def test_an_agent_that_dies_over_a_message_is_no_verdict_on_it(
+        self, role_ring: Ring, keys: Keys, hidden: bool, tmp_path: Path
+    ) -> None:
+        """Gpg says "no secret key"; the next agent has it, and opens the same message."""
+        message = keys.reporter.encrypt(b"text", keys.role_fpr, hidden=hidden)
+        kill_agents(role_ring.home)
+        died = tmp_path / "died"
+        dies = f'[ -e {died} ] || {{ : > {died}; set -- --agent-program /nonexistent "$@"; }}'
+        with when_decrypting(dies) as binary:
+            gnupg = GnuPG(role_ring.home, role_keys=[keys.role_fpr], binary=str(binary))
+            found = await gnupg.decrypt(message, limit=LIMIT)
+            await gnupg.aclose()
+        assert isinstance(found, Decrypted)
+        assert (b"text", True) == (found.plaintext.content, exists(died))
+
     async def test_a_killed_agent_comes_back(self, role_ring: Ring, keys: Keys) -> None:
         """Gpg starts its agent again; nobody notices."""
         message = keys.reporter.encrypt(b"text", keys.role_fpr)

@@ -2,7 +2,8 @@
 
 A message that does not open is blamed only after our own side is proven healthy: where gpg's
 status could also mean a lost key, a wrong passphrase or a dead agent, a message that we make
-ourselves must open first.
+ourselves must open first; and then the mail is tried once more, because an agent that died over it
+is there again by now.
 """
 
 from __future__ import annotations
@@ -41,10 +42,13 @@ class Opener:
         if head.passwords and not head.recipients:
             return CannotOpen(OpenFailure.SYMMETRIC_ONLY)  # gpg would try our passphrase on it
         outcome, lines = self._listen("--decrypt", stdin=ciphertext, limit=limit, secret=True)
+        if self._may_be_our_fault(outcome, lines, ciphertext):
+            outcome, lines = self._listen("--decrypt", stdin=ciphertext, limit=limit, secret=True)
         if outcome.capped:
             return CannotOpen(OpenFailure.TOO_LARGE)
         if not status.proves_decryption(lines, outcome.returncode):
-            return CannotOpen(self._why(lines, bytes(ciphertext)))
+            self._rule_out_named_faults(lines)
+            return CannotOpen(status.failure(lines, describe(bytes(ciphertext))))
         signatures = map(self._keyring.signature, status.decrypted_signatures(lines))
         opened_by = status.opening_key(lines)
         return Decrypted(Plaintext(outcome.output), opened_by, tuple(signatures))
@@ -113,21 +117,30 @@ class Opener:
     def _facts(self, lines: Sequence[StatusLine]) -> tuple[SignatureFact, ...]:
         return tuple(map(self._keyring.signature, status.signatures(lines)))
 
-    def _why(self, lines: Sequence[StatusLine], ciphertext: bytes) -> OpenFailure:
+    def _may_be_our_fault(
+        self, outcome: Outcome, lines: Sequence[StatusLine], ciphertext: bytes | memoryview
+    ) -> bool:
+        """Return whether a key of ours should have opened it, now that our side is seen to work.
+
+        Raises Deferral when it does not.
+        """
+        if outcome.capped or status.proves_decryption(lines, outcome.returncode):
+            return False
         self._rule_out_named_faults(lines)
-        facts = describe(ciphertext)
-        if not status.count(lines, "DECRYPTION_KEY"):
-            self._rule_out_lost_keys(facts)
-        return status.failure(lines, facts)
+        if status.count(lines, "DECRYPTION_KEY"):
+            return False
+        return self._rule_out_lost_keys(describe(bytes(ciphertext)))
 
     def _rule_out_named_faults(self, lines: Sequence[StatusLine]) -> None:
         if (kind := status.fault_of(lines)) is not None:
             raise fault(kind, *status.keywords(lines))
 
-    def _rule_out_lost_keys(self, facts: PacketFacts) -> None:
-        if facts.recipients:
-            for role, key in self._keyring.addressed(facts.recipients):
-                self.prove(role, key)
+    def _rule_out_lost_keys(self, facts: PacketFacts) -> bool:
+        """Prove each of our keys that a message may be for, and return whether there is one."""
+        keys = list(self._keyring.addressed(facts.recipients)) if facts.recipients else []
+        for role, key in keys:
+            self.prove(role, key)
+        return bool(keys)
 
     def _prove_by_file(self, key: RingKey) -> None:
         """Where no message can be made to an old key, at least its secret part must be there."""
