@@ -94,12 +94,18 @@ def states(config: Path) -> list[str]:
     return [row[0] for row in _select(config, "SELECT state FROM deliveries ORDER BY id")]
 
 
+def in_hand(config: Path, database: Path | None = None) -> int:
+    """Return how many deliveries a worker has claimed and not let go, in the same way."""
+    query = "SELECT id FROM deliveries WHERE owner IS NOT NULL"
+    return len(_select(config, query, database=database))
+
+
 def issue_numbers(config: Path) -> list[int]:
     """Return the numbers of all issues of the embedded tracker, in the same way."""
     return [row[0] for row in _select(config, "SELECT number FROM local_issues ORDER BY number")]
 
 
-def _select(config: Path, query: str) -> list[Any]:
-    database = config.parent / "state" / "secbridge.sqlite"
+def _select(config: Path, query: str, *, database: Path | None = None) -> list[Any]:
+    database = database or config.parent / "state" / "secbridge.sqlite"
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return connection.execute(query).fetchall()
