@@ -17,9 +17,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.support.apart import freeze
 from tests.support.hostile import CANARY, DOMAIN, specimens
 from tests.support.keys import REPORTER, ROLE, Keys, Ring
 from tests.support.ports import reserved_port
@@ -263,7 +265,7 @@ def test_an_agent_that_hangs_is_a_deferral_and_no_verdict(house: House) -> None:
         hand_in(daemon.port, house.report())
         house.wait_for_states(daemon, "done")
         agent = _agent(house.role)
-        os.kill(agent, signal.SIGSTOP)
+        wait_until(partial(freeze, agent), "the agent does not stop", beside=[daemon])
         before = house.told()
         hand_in(daemon.port, house.report())
         assert "gpg-timeout" == daemon.wait_for("deferred", alarm=True)["why"]

@@ -97,11 +97,24 @@ def command_of(pid: int) -> bytes:
 
 def runs(pid: int) -> bool:
     """Return whether a process is there and not dead."""
+    return _state(pid) not in {"", "Z", "X"}
+
+
+def freeze(pid: int) -> bool:
+    """Stop a process and return whether it stands still; call it until it does.
+
+    A SIGSTOP may be lost on a process whose thread ends at the same time.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    return _state(pid) == "T"
+
+
+def _state(pid: int) -> str:
+    """Return the letter of proc(5) for the state of a process, "" when there is none."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in {"Z", "X"}
+        return ""
 
 
 def kill(*pids: int) -> None:
