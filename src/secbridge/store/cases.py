@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from secbridge.errors import IllegalMove
@@ -125,13 +125,13 @@ _OUTDATED = Prepared(
     .distinct()
 )
 _HELD = Prepared(
-    select(
-        exists().where(
-            deliveries.c.case_id == bindparam("of_case"),
-            deliveries.c.state == State.HELD.value,
-            deliveries.c.id != bindparam("besides"),
-        )
+    select(deliveries.c.id)
+    .where(
+        deliveries.c.case_id == bindparam("of_case"),
+        deliveries.c.state == State.HELD.value,
+        deliveries.c.id != bindparam("besides"),
     )
+    .limit(1)
 )
 
 
@@ -268,13 +268,13 @@ class CasesRoom(StoreRoom):
         An outdated one is none: it never left, and another takes its place.
         """
         wanted = {"of_case": case_id}
-        rows = await self._db.look(lambda c: _STEPS.all(driver_of(c), wanted))
+        rows = await self._db.ask(_STEPS, wanted)
         return frozenset(row.step for row in rows)
 
     async def outdated_answers(self, case_id: str) -> frozenset[str]:
         """Return the steps of mails that our guard did not let out, since something had changed."""
         wanted = {"of_case": case_id}
-        rows = await self._db.look(lambda c: _OUTDATED.all(driver_of(c), wanted))
+        rows = await self._db.ask(_OUTDATED, wanted)
         return frozenset(row.step for row in rows)
 
     async def telling_since(self, case_id: str) -> datetime | None:
@@ -283,15 +283,14 @@ class CasesRoom(StoreRoom):
         Only attempts without an outcome count, whichever mail's they are.
         """
         wanted = {"of_case": case_id}
-        found: datetime | None = await self._db.look(
-            lambda c: _TELLING.scalar(driver_of(c), wanted)
-        )
+        row = await self._db.ask_one(_TELLING, wanted)
+        found: datetime | None = None if row is None else row[0]
         return found
 
     async def is_answer_held(self, case_id: str, *, besides: str) -> bool:
         """Return whether another delivery of the case than ``besides`` holds its answer."""
         wanted = {"of_case": case_id, "besides": besides}
-        return bool(await self._db.look(lambda c: _HELD.scalar(driver_of(c), wanted)))
+        return bool(await self._db.ask(_HELD, wanted))
 
     async def note(self, case_id: str, event: str, facts: dict[str, str | int]) -> None:
         """Append an entry to the journal of the case; a text among the facts becomes its length."""

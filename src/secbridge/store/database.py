@@ -1,8 +1,9 @@
 """How do many small commits become few, and why does no reader wait for a writer?
 
 One thread writes.  Jobs queue for it; all that are queued when it begins, and those that come
-while it works, share one transaction and so one fsync (group commit).  Each job has its own
-savepoint: one that fails is undone alone.  Nobody is told anything before the COMMIT has returned.
+while it works, share one transaction and so one fsync (group commit).  Each job but the first has
+its own savepoint: one that fails is undone alone.  Nobody is told anything before the COMMIT has
+returned.
 If the shared transaction itself is lost (the disk is full, say), each of its jobs is run again on
 its own, so that one mail that does not fit takes no neighbour with it; jobs touch nothing but the
 database, which is why they can be run again.
@@ -38,7 +39,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from secbridge import maillog
 from secbridge.errors import StoreBusy
 from secbridge.store import faults
-from secbridge.store.prepared import driver_of
+from secbridge.store.prepared import Prepared, Row, driver_of
 
 T = TypeVar("T")
 
@@ -108,7 +109,7 @@ class _NotBegunError(Exception):
 
 
 class _TransactionLostError(Exception):
-    """SQLite rolled the whole transaction back, not only the statement."""
+    """The whole transaction is rolled back, not only a statement or a job."""
 
 
 class Database:
@@ -179,6 +180,22 @@ class Database:
         with suppress(SQLAlchemyError, sqlite3.Error):
             return self._looking.run(query)
         return await self.read(query)  # it says what is wrong, or succeeds
+
+    async def ask(self, statement: Prepared, wanted: Row) -> list[Any]:
+        """Run one statement as ``look`` runs a query, and return its rows.  Raises StoreBusy.
+
+        A statement sees one snapshot by itself, so nothing is begun or committed around it.
+        """
+        if self._closed:
+            raise faults.broken("store-closed")
+        with suppress(SQLAlchemyError, sqlite3.Error):
+            return self._looking.ask(statement, wanted)
+        return await self.read(lambda c: statement.all(driver_of(c), wanted))
+
+    async def ask_one(self, statement: Prepared, wanted: Row) -> Any | None:
+        """Return the first row of ``ask``, or None."""
+        found = await self.ask(statement, wanted)
+        return found[0] if found else None
 
     async def changed_elsewhere(self) -> bool:
         """Return whether anybody has committed since this was last asked (PRAGMA data_version).
@@ -269,8 +286,14 @@ class Database:
         self.commits += 1
 
     def _run_queued(self, transaction: Transaction, tasks: list[_Task]) -> None:
-        """Run the first task, then whatever has queued up meanwhile, adding it to ``tasks``."""
-        self._run(transaction, tasks[0])
+        """Run the first task, then whatever has queued up meanwhile, adding it to ``tasks``.
+
+        Where the first fails there is nothing else to keep, so it needs no savepoint.
+        """
+        try:
+            tasks[0].result = tasks[0].job(transaction)
+        except Exception as exc:
+            raise _TransactionLostError from exc
         while len(tasks) < MOST_TOGETHER and (task := self._next()) is not None:
             tasks.append(task)
             self._run(transaction, task)
@@ -351,7 +374,7 @@ class _Looking:
     """One connection for point queries, which waits for nobody; opened by the first one.
 
     Core is told of one transaction that never ends; BEGIN and COMMIT are written here, so that each
-    query sees one snapshot.
+    query sees one snapshot.  A single statement does so without them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -367,15 +390,24 @@ class _Looking:
     def run(self, query: Query[T]) -> T:
         """Run a query.  Raises SQLAlchemyError or sqlite3.Error."""
         with self._lock:
-            if self._connection is None:
-                self._connection = self._engine.connect()
-                self._connection.begin()
-            driver = driver_of(self._connection)
+            connection = self._opened()
+            driver = driver_of(connection)
             driver.execute("BEGIN")
             try:
-                return query(self._connection)
+                return query(connection)
             finally:
                 driver.execute("COMMIT")
+
+    def ask(self, statement: Prepared, wanted: Row) -> list[Any]:
+        """Run one statement.  Raises as ``run``."""
+        with self._lock:
+            return statement.all(driver_of(self._opened()), wanted)
+
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._connection.begin()
+        return self._connection
 
     def close(self) -> None:
         """Close the connection."""

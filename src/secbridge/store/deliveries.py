@@ -19,7 +19,7 @@ from secbridge.store.schema import cases, deliveries, mails
 from secbridge.store.spool import raw
 
 _DUE_NOW = deliveries.c.due_at <= bindparam("now")
-_ANY_DUE = Prepared(select(exists().where(_DUE_NOW)))
+_ANY_DUE = Prepared(select(deliveries.c.id).where(_DUE_NOW).limit(1))
 _DUE = Prepared(
     moves.SELECT.where(_DUE_NOW)
     .order_by(deliveries.c.due_at, deliveries.c.id)
@@ -88,7 +88,7 @@ class DeliveriesRoom(StoreRoom):
     async def claim(self, now: datetime, *, limit: int, lease: timedelta) -> Sequence[Delivery]:
         """Lease up to ``limit`` deliveries that have something to do now, oldest first."""
         self._delivery_bell.clear()
-        if not await self._db.look(lambda c: _ANY_DUE.scalar(driver_of(c), {"now": now})):
+        if not await self._db.ask(_ANY_DUE, {"now": now}):
             return ()
         owner = self._owner
 

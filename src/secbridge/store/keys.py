@@ -21,7 +21,7 @@ from secbridge.rules.structure import folded
 from secbridge.store import journal
 from secbridge.store.database import Transaction
 from secbridge.store.deliveries import wake
-from secbridge.store.prepared import Prepared, driver_of
+from secbridge.store.prepared import Prepared
 from secbridge.store.room import StoreRoom
 from secbridge.store.schema import cases, key_bindings, key_changes
 
@@ -137,7 +137,7 @@ class KeysRoom(StoreRoom):
     async def key_for(self, alias: str, address: str) -> KeyBinding | None:
         """Return the newest binding of this address under this alias, or None."""
         wanted = {"for_alias": alias, "wanted": folded(address)}
-        row = await self._db.look(lambda c: _KEY_FOR.one(driver_of(c), wanted))
+        row = await self._db.ask_one(_KEY_FOR, wanted)
         return None if row is None else binding_of(row)
 
     async def propose_key(self, change: KeyChange) -> bool:
@@ -160,7 +160,7 @@ class KeysRoom(StoreRoom):
     async def key_changes(self, case_id: str) -> Sequence[KeyChange]:
         """Return the certificates that were proposed for a case, oldest first."""
         wanted = {"of_case": case_id}
-        rows = await self._db.look(lambda c: _CHANGES.all(driver_of(c), wanted))
+        rows = await self._db.ask(_CHANGES, wanted)
         return [_change(row) for row in rows]
 
     async def waiting_keys(self, *, address: str | None = None) -> Sequence[KeyChange]:

@@ -144,11 +144,13 @@ class LocalIssuesRoom(StoreRoom):
 
     async def find_issue(self, marker: str) -> LocalIssue | None:
         """Return the issue with this marker, or None."""
-        return await self._db.look(lambda c: _found(c, _BY_MARKER, marker))
+        row = await self._db.ask_one(_BY_MARKER, {"wanted": marker})
+        return None if row is None else _issue(row)
 
     async def read_issue(self, number: int) -> LocalIssue | None:
         """Return an issue, or None."""
-        return await self._db.look(lambda c: _found(c, _BY_NUMBER, number))
+        row = await self._db.ask_one(_BY_NUMBER, {"wanted": number})
+        return None if row is None else _issue(row)
 
     async def tell_issue(
         self, number: int, sealed_body: bytes, attachments: Sequence[LocalAttachment], now: datetime

@@ -12,6 +12,7 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import create_engine, event, text
@@ -22,6 +23,7 @@ from secbridge.errors import ConfigError
 from secbridge.ports import Clock
 from secbridge.store import faults
 from secbridge.store.database import READERS, Database, Job, Query, T
+from secbridge.store.prepared import Prepared, Row, driver_of
 from secbridge.store.schema import VERSION
 from secbridge.store.store import Store
 
@@ -80,6 +82,10 @@ class LookingDatabase(Database):
     async def look(self, query: Query[T]) -> T:
         """Run a query; a command has no loop that must not wait."""
         return await self.read(query)
+
+    async def ask(self, statement: Prepared, wanted: Row) -> list[Any]:
+        """Run one statement, as ``look`` runs a query."""
+        return await self.read(lambda c: statement.all(driver_of(c), wanted))
 
     async def write(self, job: Job[T]) -> T:
         """Refuse: there is no writer here."""

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.sqlite import insert
 from secbridge.model.message import CertificateSource
 from secbridge.ports import Remembered
 from secbridge.store.database import Transaction
-from secbridge.store.prepared import Prepared, driver_of
+from secbridge.store.prepared import Prepared
 from secbridge.store.room import StoreRoom
 from secbridge.store.schema import key_lookups
 
@@ -39,7 +39,7 @@ class LookupsRoom(StoreRoom):
     async def recall_lookup(self, source: CertificateSource, query: str) -> Remembered | None:
         """Return what this place said to this question, or None when it is to be asked."""
         wanted = {"at_source": source.value, "asked": query, "now": self._clock.now()}
-        row = await self._db.look(lambda c: _RECALL.one(driver_of(c), wanted))
+        row = await self._db.ask_one(_RECALL, wanted)
         return None if row is None else Remembered(row.found)
 
     async def remember_lookup(

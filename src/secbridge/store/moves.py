@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import date, datetime
+from functools import cache
 from typing import Any, assert_never
 
 from sqlalchemy import bindparam, select, update
@@ -71,11 +72,6 @@ _CHANGING = (
     "due_at",
     "owner",
 )
-_UPDATE = Prepared(
-    update(deliveries)
-    .where(deliveries.c.id == bindparam("wanted"))
-    .values({name: bindparam(f"new_{name}") for name in _CHANGING})
-)
 _SET_ISSUE = Prepared(
     update(cases)
     .where(cases.c.id == bindparam("wanted"))
@@ -87,6 +83,18 @@ _SET_ISSUE = Prepared(
         issue_project=bindparam("new_project"),
     )
 )
+
+
+@cache
+def _updating(names: tuple[str, ...]) -> Prepared:
+    """Return the statement that changes these columns alone: an index of others stays untouched."""
+    return Prepared(
+        update(deliveries)
+        .where(deliveries.c.id == bindparam("wanted"))
+        .values({name: bindparam(f"new_{name}") for name in names})
+    )
+
+
 _CASE_EXISTS = select(cases.c.id).where(cases.c.id == bindparam("wanted"))
 
 
@@ -123,6 +131,7 @@ class Recording:
         self._transaction = transaction
         self._now = now
         self._row: dict[str, Any] = row._asdict()
+        self._before = dict(self._row)
 
     @property
     def is_free(self) -> bool:
@@ -157,10 +166,13 @@ class Recording:
         return self.write()
 
     def write(self) -> Delivery:
-        """Write the row and return the delivery."""
-        new = {f"new_{name}": self._row[name] for name in _CHANGING}
-        _UPDATE.run(self._transaction.driver, {"wanted": self._id, **new})
-        return delivery_of(self._row)
+        """Write what changed of the row and return the delivery."""
+        row, before = self._row, self._before
+        if names := tuple(name for name in _CHANGING if row[name] != before[name]):
+            new = {f"new_{name}": row[name] for name in names}
+            _updating(names).run(self._transaction.driver, {"wanted": self._id, **new})
+            self._before = dict(row)
+        return delivery_of(row)
 
     def _move(self, move: Move) -> None:
         resume = State(self._row["resume"]) if self._row["resume"] else None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, case, exists, func, literal_column, select, update
+from sqlalchemy import bindparam, case, func, literal_column, select, update
 
 from secbridge.errors import IllegalMove
 from secbridge.model.delivery import Held, Outgoing, OutgoingState, State
@@ -21,7 +21,7 @@ from secbridge.model.reply import OutgoingMail, ReplyKind
 from secbridge.rules.loops import without_tag
 from secbridge.store import journal, moves, queue
 from secbridge.store.database import Transaction
-from secbridge.store.prepared import Prepared, driver_of
+from secbridge.store.prepared import Prepared
 from secbridge.store.room import StoreRoom
 from secbridge.store.schema import Instant, cases, outgoing
 
@@ -31,7 +31,7 @@ _DUE = (
     .order_by(outgoing.c.due_at, outgoing.c.id)
     .limit(bindparam("most"))
 )
-_ANY_DUE = Prepared(select(exists().where(outgoing.c.due_at <= bindparam("now"))))
+_ANY_DUE = Prepared(select(outgoing.c.id).where(outgoing.c.due_at <= bindparam("now")).limit(1))
 _CLAIM = Prepared(
     update(outgoing)
     .where(outgoing.c.id.in_(_DUE))
@@ -44,6 +44,8 @@ _CLAIM = Prepared(
     .returning(*outgoing.c)
 )
 _GET = Prepared(select(outgoing).where(outgoing.c.id == bindparam("row")))
+_NAMED = (outgoing.c.id, outgoing.c.delivery_id, outgoing.c.case_id, outgoing.c.kind)
+"""What is told of a row that changed; its content is not read again."""
 _CLOSE = Prepared(
     update(outgoing)
     .where(outgoing.c.id == bindparam("row"), outgoing.c.state == OutgoingState.QUEUED.value)
@@ -55,7 +57,7 @@ _CLOSE = Prepared(
         due_at=None,
         owner=None,
     )
-    .returning(*outgoing.c)
+    .returning(*_NAMED)
 )
 _UNLESS_ON_HOLD = case((queue.IS_ON_HOLD, None), else_=bindparam("until", type_=Instant))
 _DEFER = Prepared(
@@ -69,7 +71,7 @@ _DEFER = Prepared(
         due_at=_UNLESS_ON_HOLD,
         owner=None,
     )
-    .returning(*outgoing.c)
+    .returning(*_NAMED)
 )
 _OF_DELIVERY = (
     select(outgoing).where(outgoing.c.delivery_id == bindparam("delivery")).order_by(outgoing.c.id)
@@ -137,7 +139,7 @@ class OutboxRoom(StoreRoom):
         """Lease rows that are due and add one to ``attempts`` of each, in one commit."""
         self._outgoing_bell.clear()
         wanted = {"now": now, "most": limit}
-        if not await self._db.look(lambda c: _ANY_DUE.scalar(driver_of(c), {"now": now})):
+        if not await self._db.ask(_ANY_DUE, {"now": now}):
             return ()
         wanted |= {"new_owner": self._owner, "until": now + lease}
         rows = await self._db.write(lambda t: _CLAIM.all(t.driver, wanted))
@@ -167,9 +169,10 @@ class OutboxRoom(StoreRoom):
                 _journal(transaction, now, row, f"mail.{state.value}", status)
             if row.delivery_id is None:
                 return False
-            if changed:
-                moves.record(transaction, row.delivery_id, (), now)  # the last one finishes it
-            return moves.find(transaction, row.delivery_id).state is State.DONE
+            if not changed:
+                return moves.find(transaction, row.delivery_id).state is State.DONE
+            delivery = moves.record(transaction, row.delivery_id, (), now)  # the last finishes it
+            return delivery.state is State.DONE
 
         return await self._db.write(close)  # what has left gives nobody anything to do
 
@@ -238,7 +241,7 @@ class OutboxRoom(StoreRoom):
 
     async def get_outgoing(self, outgoing_id: int) -> Outgoing | None:
         """Return one mail of ours, or None."""
-        row = await self._db.look(lambda c: _GET.one(driver_of(c), {"row": outgoing_id}))
+        row = await self._db.ask_one(_GET, {"row": outgoing_id})
         return None if row is None else _outgoing(row)
 
     # ── What a person had said ────────────────────────────────────────────────────────────────────
@@ -283,7 +286,8 @@ class OutboxRoom(StoreRoom):
             wanted["case"] = case_id
         if recipient is not None:
             wanted |= _addressed(recipient)
-        return int(await self._db.look(lambda c: statement.scalar(driver_of(c), wanted)) or 0)
+        found = await self._db.ask_one(statement, wanted)
+        return 0 if found is None else int(found[0])
 
     async def untold(self, *, limit: int) -> Sequence[Outgoing]:
         """Return mails that will not leave, and of which their issue was not told, oldest first.

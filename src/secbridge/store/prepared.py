@@ -18,7 +18,7 @@ from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.sql.expression import ClauseElement
 from sqlalchemy.types import TypeEngine
 
-_DIALECT = dialect(paramstyle="named")
+_DIALECT = dialect(paramstyle="qmark")
 
 Row = Mapping[str, Any]
 
@@ -34,9 +34,9 @@ class Prepared:
         self._sql = str(compiled)
         binds = getattr(compiled, "bind_names", {}).items()
         self._fixed = {name: bind.value for bind, name in binds if not bind.required}
-        self._convert = {
-            name: convert for bind, name in binds if (convert := _converter(bind.type)) is not None
-        }
+        converters = {name: _converter(bind.type) for bind, name in binds}
+        places = getattr(compiled, "positiontup", None) or ()
+        self._binds = [(name, converters[name]) for name in places]
         given = _columns_of(statement)
         names = [name for name, _ in given]
         row: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc] # noqa: PYI024 - the statement names its columns
@@ -49,9 +49,11 @@ class Prepared:
 
     def run(self, driver: sqlite3.Connection, row: Row) -> sqlite3.Cursor:
         """Execute with these values; what comes back is as SQLite keeps it."""
-        values = {**self._fixed, **row}
-        for name, convert in self._convert.items():
-            values[name] = convert(values[name])
+        given = {**self._fixed, **row} if self._fixed else row
+        values = [
+            given[name] if convert is None else convert(given[name])
+            for name, convert in self._binds
+        ]
         return driver.execute(self._sql, values)
 
     def all(self, driver: sqlite3.Connection, row: Row) -> list[Any]:

@@ -6,11 +6,12 @@ came in anybody may have seen, and anybody may name; rules decide whom they let 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, Text, bindparam, func, select
 
 from secbridge.errors import Overtook
 from secbridge.model.case import Case
@@ -19,7 +20,7 @@ from secbridge.model.reply import OwnMail, ReplyKind
 from secbridge.ports import Ahead
 from secbridge.store import incoming
 from secbridge.store.cases import OF_ALIAS, SELECT, case_by
-from secbridge.store.prepared import Prepared, driver_of
+from secbridge.store.prepared import Prepared
 from secbridge.store.room import StoreRoom
 from secbridge.store.schema import Instant, case_mails, cases, deliveries, outgoing
 from secbridge.store.spool import raw
@@ -27,15 +28,19 @@ from secbridge.store.spool import raw
 _MOST_INCOMING = 10
 """Mails of the reporter that an answer may refer to."""
 
-_BY_MESSAGE_IDS = (
+_NAMES = func.json_each(bindparam("wanted", type_=Text)).table_valued("value")
+_NAMED = select(_NAMES.c.value)
+"""Any number of Message-IDs in one value, so that the statement stays the same."""
+
+_BY_MESSAGE_IDS = Prepared(
     SELECT.join(outgoing, outgoing.c.case_id == cases.c.id)
-    .where(outgoing.c.message_id.in_(bindparam("wanted", expanding=True)), OF_ALIAS)
+    .where(outgoing.c.message_id.in_(_NAMED), OF_ALIAS)
     .order_by(outgoing.c.id.desc())
     .limit(1)
 )
-_BY_INCOMING_IDS = (
+_BY_INCOMING_IDS = Prepared(
     SELECT.join(case_mails, case_mails.c.case_id == cases.c.id)
-    .where(case_mails.c.message_id.in_(bindparam("wanted", expanding=True)), OF_ALIAS)
+    .where(case_mails.c.message_id.in_(_NAMED), OF_ALIAS)
     .order_by(
         (func.lower(func.coalesce(cases.c.reporter, "")) == func.lower(bindparam("author"))).desc(),
         cases.c.opened_at.desc(),
@@ -104,8 +109,9 @@ class ThreadsRoom(StoreRoom):
         With and without angle brackets they are the same; of several the newest of ours counts.
         """
         wanted = [form for name in incoming.bare(message_ids) for form in (name, f"<{name}>")]
-        return await self._db.read(
-            lambda c: case_by(c, _BY_MESSAGE_IDS, for_alias=alias, wanted=wanted)
+        names = json.dumps(wanted)
+        return await self._db.look(
+            lambda c: case_by(c, _BY_MESSAGE_IDS, for_alias=alias, wanted=names)
         )
 
     async def case_by_incoming_ids(
@@ -116,8 +122,9 @@ class ThreadsRoom(StoreRoom):
         With and without angle brackets they are the same.  Of several cases those of which
         ``author`` is the reporter come first, and of these the newest counts.
         """
-        given = {"for_alias": alias, "wanted": incoming.bare(message_ids), "author": author or "@"}
-        return await self._db.read(lambda c: case_by(c, _BY_INCOMING_IDS, **given))
+        names = json.dumps(incoming.bare(message_ids))
+        given = {"for_alias": alias, "wanted": names, "author": author or "@"}
+        return await self._db.look(lambda c: case_by(c, _BY_INCOMING_IDS, **given))
 
     async def ahead_of(self, delivery_id: str, *, patience: timedelta) -> Sequence[Ahead]:
         """Return deliveries to the same alias that came before this one and are in no case yet.
@@ -156,7 +163,7 @@ class ThreadsRoom(StoreRoom):
         return await self._sent(_SENT_AS, of_case=case_id, wanted=reverse_path)
 
     async def _sent(self, statement: Prepared, **wanted: Any) -> OwnMail | None:
-        row = await self._db.look(lambda c: statement.one(driver_of(c), wanted))
+        row = await self._db.ask_one(statement, wanted)
         if row is None:
             return None
         kind = ReplyKind(row.kind)
