@@ -213,7 +213,7 @@ async def _keep_working(
 ) -> None:
     await keep_working(
         crew.work_once,
-        freed=crew.idle,
+        freed=crew.wanted,
         wait_for_work=lambda: wait_for_work(POLL),
         stopping=stopping,
         pause=lambda: asyncio.sleep(BUSY_PAUSE),

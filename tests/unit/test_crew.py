@@ -39,3 +39,17 @@ async def test_a_hand_that_was_dropped_has_ended() -> None:
     await crew.drop()
     assert (["d-1"], 1) == (ended, crew.free)
     assert crew.freed.is_set()
+
+
+async def test_a_hand_that_nothing_waits_for_wakes_nobody() -> None:
+    """Where all that was due was taken, a hand that becomes free is no reason to look again."""
+    crew = Crew(2)
+
+    async def carry() -> None:
+        return None
+
+    crew.short = False
+    crew.start("d-1", carry)
+    await crew.finish()
+    await asyncio.sleep(0)
+    assert (True, False) == (crew.freed.is_set(), crew.wanted.is_set())

@@ -54,6 +54,7 @@ class Sender:
         if free == 0:
             return 0
         due = await self._outbox.claim_outgoing(self._clock.now(), limit=free, lease=self._lease)
+        self._crew.short = len(due) >= free
         for outgoing in due:
             self._crew.start(outgoing.id, partial(self.send, outgoing))
         return len(due)
@@ -130,6 +131,11 @@ class Sender:
     def idle(self) -> asyncio.Event:
         """An event that is set whenever a hand becomes free."""
         return self._crew.freed
+
+    @property
+    def wanted(self) -> asyncio.Event:
+        """An event that is set when a hand becomes free for which there may be work."""
+        return self._crew.wanted
 
     async def finish(self) -> None:
         """Wait for the mails under way."""

@@ -62,6 +62,7 @@ class Worker:
         if free == 0:
             return 0
         due = await self._deliveries.claim(self._clock.now(), limit=free, lease=self._limits.lease)
+        self._crew.short = len(due) >= free
         for delivery in due:
             self._crew.start(delivery.id, partial(self.carry, delivery))
         return len(due)
@@ -112,6 +113,11 @@ class Worker:
         """An event that is set whenever a hand becomes free."""
         return self._crew.freed
 
+    @property
+    def wanted(self) -> asyncio.Event:
+        """An event that is set when a hand becomes free for which there may be work."""
+        return self._crew.wanted
+
     async def finish(self) -> None:
         """Wait for the deliveries under way."""
         await self._crew.finish()
@@ -126,12 +132,16 @@ class Crew:
 
     A lease may run out while its task still works (the machine slept, or the clock was set): what
     is claimed once more is then left to the hand that has it.
+
+    ``short``: when work was last looked for, there may have been more of it than hands.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._tasks: dict[str | int, asyncio.Task[None]] = {}
+        self.short = True
         self.freed = asyncio.Event()
+        self.wanted = asyncio.Event()
 
     @property
     def free(self) -> int:
@@ -149,6 +159,8 @@ class Crew:
     def _ended(self, name: str | int) -> None:
         del self._tasks[name]
         self.freed.set()
+        if self.short:
+            self.wanted.set()
 
     async def finish(self) -> None:
         """Wait until no task is left."""
@@ -173,26 +185,26 @@ async def keep_working(
     """Call ``work_once`` whenever there may be work, until ``stopping`` is set.
 
     Wakes for three reasons: the store changed (or a wait is over), a hand became free, or we stop.
+    What is due is taken at once, as far as there are hands, so having begun some is no reason.
     A busy store is waited out by ``pause``; it never ends the loop.
     """
-    while not stopping.is_set():
-        freed.clear()
-        try:
-            started = await work_once()
-        except StoreBusy:
-            maillog.fault("worker", "StoreBusy")
-            await pause()
-            continue
-        if started:
-            continue
-        waits: list[asyncio.Future[bool]] = [
-            asyncio.ensure_future(wait_for_work()),
-            asyncio.ensure_future(freed.wait()),
-            asyncio.ensure_future(stopping.wait()),
-        ]
-        try:
+    reasons = (wait_for_work, freed.wait, stopping.wait)
+    waits = [asyncio.ensure_future(reason()) for reason in reasons]
+    try:
+        while not stopping.is_set():
+            freed.clear()
+            try:
+                await work_once()
+            except StoreBusy:
+                maillog.fault("worker", "StoreBusy")
+                await pause()
+                continue
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            for place, reason in enumerate(reasons):
+                if waits[place].done():
+                    waits[place].exception()  # a busy store, of which ``work_once`` will hear too
+                    waits[place] = asyncio.ensure_future(reason())
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
