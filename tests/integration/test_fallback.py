@@ -448,15 +448,15 @@ async def test_a_power_cut_before_the_case_knows_its_issue_makes_no_second_one(
     config: Path, keys: Keys, gitlab: FakeGitLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The issue stands in the embedded tracker, unrecorded, and the project is mended meanwhile."""
-    fate = Fate("after tell_issue #1")
+    fate = Fate("after create_issue #1")
     async with installation(config, keys) as here:
         delivery = await here.receive(a_mail())
         (due,) = await here.house.store.claim(here.clock.now(), limit=1, lease=timedelta(0))
         with monkeypatch.context() as patched, contextlib.suppress(PowerCutError):
-            patched.setattr(Store, "tell_issue", fate.around(Store.tell_issue, "tell_issue"))
+            patched.setattr(Store, "create_issue", fate.around(Store.create_issue, "create_issue"))
             await build_steps(here.house).carry(due)
         began = here.clock.advance(hours=1)
-    assert fate.points == ["before tell_issue #1", "after tell_issue #1"]
+    assert fate.points == ["before create_issue #1", "after create_issue #1"]
     gitlab.settings(archived=False)
     async with installation(config, keys, clock=StillClock(began)) as here:
         await here.work()

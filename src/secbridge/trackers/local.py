@@ -2,8 +2,10 @@
 
 The text of an issue, its comments and its attachments are OpenPGP messages before they are
 committed; only the worker and ``secbridge issue show`` open them.  Numbers, labels, people and
-dates stay readable, so that a list needs no key.  The order is that of all trackers: an issue
-stands in the table, empty, until it is read back as confidential and labelled; then it is told.
+dates stay readable, so that a list needs no key.  The order is that of all trackers: an issue is
+read back as confidential and labelled, and told once.  What elsewhere is a request each can be one
+commit here: an issue without files appears sealed, confidential, labelled and told, or not at all.
+With files it stands in the table, empty, until they are sealed and committed with its text.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ UNREADABLE = timedelta(days=1)
 """How long a comment that no key of ours opens is tried again before it is passed over."""
 
 _UNTOLD = b""
-"""The body of an issue that is not proven yet; an OpenPGP message is never empty."""
+"""The body of an issue whose files are not here yet; an OpenPGP message is never empty."""
 
 
 class LocalSettings(TrackerSettings):
@@ -229,12 +231,17 @@ class LocalDesk:
         return (self._seen(row),) if row else ()
 
     async def create_issue(self, key: EffectKey, draft: IssueDraft) -> IssueRef:
-        """Create an empty issue, or return the one that has this marker."""
+        """Create the issue, sealed and whole unless it has files, or return the one that is there.
+
+        Nobody sees it before the commit, and from then on it is confidential: there is no moment in
+        which a proof could come before the text.
+        """
+        text = _UNTOLD if draft.attachments else await self._sealed(draft)
         row = await self.issues.create_issue(
             project=self.project,
             marker=key.marker,
             title=draft.title,
-            sealed_body=_UNTOLD,
+            sealed_body=text,
             labels=draft.labels,
             assignees=draft.assignees,
             due=draft.due,
@@ -259,6 +266,9 @@ class LocalDesk:
         self, key: EffectKey, draft: IssueDraft, seen: Seen[bytes], notes: Sequence[Note]
     ) -> bytes:
         """Return the sealed text."""
+        return await self._sealed(draft)
+
+    async def _sealed(self, draft: IssueDraft) -> bytes:
         return await self.sealer.seal(plain.issue_text(draft).encode())
 
     async def tell(self, ref: IssueRef, body: bytes, draft: IssueDraft) -> None:
