@@ -226,6 +226,20 @@ class Cases(Protocol):
         """
         ...
 
+    async def open_case_after(
+        self,
+        delivery_id: str,
+        moves: Sequence[Move],
+        route: Route,
+        *,
+        reporter: str | None,
+        must_encrypt: bool,
+        language: str = "",
+        incoming: Incoming | None = None,
+    ) -> tuple[Delivery, Case]:
+        """Do as ``Deliveries.record``, then as ``open_case``, in one commit."""
+        ...
+
     async def get_case(self, case_id: str) -> Case | None:
         """Return a case by its id, or None."""
         ...

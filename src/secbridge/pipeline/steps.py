@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from secbridge import maillog
 from secbridge.errors import Deferral, OutcomeUnknown, Overtook, StoreBusy
 from secbridge.model.alias import Alias
-from secbridge.model.case import Case, IssueRef, KeyBinding, MailClass, Route
+from secbridge.model.case import Case, IssueRef, KeyBinding, MailClass, Route, Verdict
 from secbridge.model.delivery import (
     Answered,
     Attempted,
@@ -48,6 +48,9 @@ from secbridge.ports import Cases, Deliveries, EffectKey, Events, Places
 from secbridge.rules import commands
 from secbridge.rules.language import language_of
 from secbridge.rules.routing import route
+
+_NO_ISSUE = frozenset({MailClass.SPAM})
+"""What opens no issue although it is in no case."""
 
 
 @dataclass(slots=True, repr=False)
@@ -133,6 +136,7 @@ class Steps:
         """Open the mail, give it a class and a route, and record all three in one commit.
 
         Not before the mail that it goes on with is in its case: else it would open its own.
+        What surely opens an issue has its case opened in that commit, and is filed at once.
         """
         examined = await self._examined(trip)
         if examined.overtook is not None:
@@ -146,13 +150,14 @@ class Steps:
             moves.append(Opened(examined.message.protection))
         if state in {State.RECEIVED, State.OPENED}:
             moves.append(Judged(examined.verdict))
+        judged = state is State.JUDGED  # then what was recorded counts
         moves += [Routed(chosen), Attempted("file")]
-        delivery = await self._deliveries.record(trip.delivery.id, *moves)
         trip.attempted = True
-        verdict, took_ms = examined.verdict, _ms(began)  # of the one commit that records both
-        maillog.judged(delivery.id, verdict.mail_class, verdict.reasons, took_ms)
-        maillog.routed(delivery.id, chosen.tracker, chosen.project, took_ms)
-        trip.delivery = delivery
+        if not judged and examined.case is None and examined.verdict.mail_class not in _NO_ISSUE:
+            await self._open_issue(trip, chosen, moves)
+            return
+        trip.delivery = await self._deliveries.record(trip.delivery.id, *moves)
+        _tell_route(trip.delivery, examined.verdict, chosen, began)
 
     async def _examined(self, trip: Trip) -> Examined:
         """Return message, verdict and thread, derived from the raw bytes once a trip."""
@@ -201,30 +206,38 @@ class Steps:
                 | MailClass.BOUNCE
                 | MailClass.AUTO_REPLY
             ):
-                await self._open_issue(trip)
+                await self._open_issue(trip, trip.delivery.route)
             case _:
                 assert_never(verdict.mail_class)
 
-    async def _open_issue(self, trip: Trip) -> None:
-        """Open a case and its confidential issue, once: the aliases of one mail take turns."""
-        async with self._opening.setdefault(trip.delivery.mail_id, asyncio.Lock()):
-            await self._open_issue_alone(trip)
+    async def _open_issue(
+        self, trip: Trip, chosen: Route | None, moves: Sequence[Move] = ()
+    ) -> None:
+        """Open a case and its confidential issue, once: the aliases of one mail take turns.
 
-    async def _open_issue_alone(self, trip: Trip) -> None:
-        began = perf_counter()
-        delivery, examined = trip.delivery, await self._examined(trip)
-        message = examined.message
-        if delivery.route is None:
+        ``moves`` are recorded with the case: what the mail is, and that we are about to file it.
+        """
+        if chosen is None:
             raise Deferral("no-route", "The delivery has no recorded route.", alarm=True)
-        chosen = await self._present_route(trip, delivery.route)
-        case = await self._cases.open_case(
-            delivery.id,
-            chosen,
+        async with self._opening.setdefault(trip.delivery.mail_id, asyncio.Lock()):
+            await self._open_issue_alone(trip, chosen, moves)
+
+    async def _open_issue_alone(self, trip: Trip, chosen: Route, moves: Sequence[Move]) -> None:
+        began = perf_counter()
+        examined = await self._examined(trip)
+        message = examined.message
+        delivery, case = await self._cases.open_case_after(
+            trip.delivery.id,
+            moves,
+            await self._present_route(trip, chosen),
             reporter=message.author,
             must_encrypt=message.was_encrypted,
             language=language_of(message),
             incoming=incoming_of(message, by_reporter=message.author is not None),
         )
+        trip.delivery = delivery
+        if moves:
+            _tell_route(delivery, examined.verdict, chosen, began)
         attempts = [at for at in (trip.earlier, case.attempted_at) if at is not None]
         # The latest: an unanswered request is waited for from when the last one began.
         key = EffectKey(case.marker, attempted_at=max(attempts, default=None))
@@ -438,6 +451,13 @@ def _marker(case: Case, effect: str) -> str:
 
 def _kinds(mails: Sequence[OutgoingMail]) -> list[str]:
     return [mail.kind.value for mail in mails]
+
+
+def _tell_route(delivery: Delivery, verdict: Verdict, chosen: Route, began: float) -> None:
+    """Say which class and route a delivery was given, in one commit."""
+    took_ms = _ms(began)
+    maillog.judged(delivery.id, verdict.mail_class, verdict.reasons, took_ms)
+    maillog.routed(delivery.id, chosen.tracker, chosen.project, took_ms)
 
 
 def _ms(began: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,8 +12,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from secbridge.errors import IllegalMove
 from secbridge.model.case import Case, CaseStatus, IssueRef, Route
-from secbridge.model.delivery import Incoming, OutgoingState, State
-from secbridge.store import ids, incoming, journal
+from secbridge.model.delivery import Delivery, Incoming, Move, OutgoingState, State
+from secbridge.store import ids, incoming, journal, moves
 from secbridge.store.database import Transaction
 from secbridge.store.keys import BOUND, binding_of
 from secbridge.store.moves import route_of, route_text
@@ -147,6 +148,13 @@ class _Opening:
     incoming: Incoming | None
     now: datetime
 
+    def after(
+        self, transaction: Transaction, made: Sequence[Move]
+    ) -> tuple[tuple[Delivery, bool], Case]:
+        """Apply moves to the delivery, then do as when called."""
+        recorded = moves.record_and_tell(transaction, self.delivery_id, tuple(made), self.now)
+        return recorded, self(transaction)
+
     def __call__(self, transaction: Transaction) -> Case:
         """Return the case of the delivery's mail on this route."""
         driver = transaction.driver
@@ -249,9 +257,32 @@ class CasesRoom(StoreRoom):
         opening = _Opening(delivery_id, route, reporter, must_encrypt, language, incoming, now)
         return await self._db.write(opening)
 
+    async def open_case_after(
+        self,
+        delivery_id: str,
+        moves: Sequence[Move],
+        route: Route,
+        *,
+        reporter: str | None,
+        must_encrypt: bool,
+        language: str = "",
+        incoming: Incoming | None = None,
+    ) -> tuple[Delivery, Case]:
+        """Do as ``record``, then as ``open_case``, in one commit: nothing happens between them."""
+        now = self._clock.now()
+        opening = _Opening(delivery_id, route, reporter, must_encrypt, language, incoming, now)
+        recorded, case = await self._db.write(lambda t: opening.after(t, moves))
+        delivery, is_free = recorded
+        if is_free:
+            self._delivery_bell.set()
+        return delivery, case
+
     async def get_case(self, case_id: str) -> Case | None:
         """Return a case by its id, or None."""
-        return await self._db.look(lambda c: case_by(c, _GET, wanted=case_id))
+        row = await self._db.ask_one(_GET, {"wanted": case_id})
+        if row is None:
+            return None
+        return _case(row, await self._db.ask(_LINKED, {"mail": row.mail_id, "itself": row.id}))
 
     async def case_by_token(self, alias: str, token: str) -> Case | None:
         """Return the case whose address token this is, or None."""
@@ -324,7 +355,11 @@ def case_by(connection: Connection, statement: Any, **wanted: Any) -> Case | Non
         row = connection.execute(statement, wanted).one_or_none()
     if row is None:
         return None
-    others = _LINKED.all(driver_of(connection), {"mail": row.mail_id, "itself": row.id})
+    wanted = {"mail": row.mail_id, "itself": row.id}
+    return _case(row, _LINKED.all(driver_of(connection), wanted))
+
+
+def _case(row: Any, others: Sequence[Any]) -> Case:
     route = route_of(row.route)
     return Case(
         id=row.id,
