@@ -275,19 +275,18 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"|faille de s|security (?:issue|bug|flaw|hole|problem|report|defect)"
             r"|exploit(?:able|ation|s|ed)?\b|\b(?:xss|csrf|ssrf|sqli|xxe|rce|lpe|dos|idor)\b"
             r"|cross[- ]site|injection|remote code|arbitrary (?:code|file|command|read|write)"
-            r"|(?:buffer|heap|stack|integer) (?:over|under)flow|out[- ]of[- ]bounds"
-            r"|use[- ]after[- ]free|double free|memory corruption|null pointer|type confusion"
-            r"|race condition|privilege|denial[- ]of[- ]service|(?:path|directory) traversal"
-            r"|deseriali[sz]ation|bypass|unauthenticated|unauthori[sz]ed|disclosure|0[- ]?day"
-            r"|zero[- ]day|backdoor|hard[- ]?coded|side[- ]channel",
-            re.IGNORECASE,
+            r"|buffer (?:over|under)flow|heap (?:over|under)flow|stack (?:over|under)flow"
+            r"|integer (?:over|under)flow|out[- ]of[- ]bounds|use[- ]after[- ]free|double free"
+            r"|memory corruption|null pointer|type confusion|race condition|privilege"
+            r"|denial[- ]of[- ]service|path traversal|directory traversal|deseriali[sz]ation"
+            r"|bypass|unauthenticated|unauthori[sz]ed|disclosure|0[- ]?day|zero[- ]day|backdoor"
+            r"|hard[- ]?coded|side[- ]channel"
         ),
     ),
     (
         "report.identifier",
         re.compile(
-            r"\bCVE-\d{4}-\d{4}|\bCWE-\d{1,4}\b|\bGHSA-[0-9a-z]{4}-|\bCVSS:[234]\.\d/",
-            re.IGNORECASE,
+            r"\bcve-\d{4}-\d{4}|\bcwe-\d{1,4}\b|\bghsa-[0-9a-z]{4}-|\bcvss:[234]\.\d/",
         ),
     ),
     (
@@ -295,38 +294,43 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(
             r"\breproduc(?:e|ed|er|ible|tion|ing)\b|\bproofs?[- ]of[- ]concept\b|\bpocs?\b"
             r"|\baffected (?:versions?|components?)\b",
-            re.IGNORECASE,
         ),
     ),
     (
         "report.code",
         re.compile(
-            r"^(?:```|~~~|@@ -\d|diff --git |--- a/|Traceback \(most|#include\s*<|#!/"
-            r"|(?:GET|POST|PUT|DELETE|PATCH) /\S* HTTP/|[ \t]{0,40}#\d+ +0x[0-9a-f])"
-            r"|AddressSanitizer|segmentation fault|core dumped|stack trace|\bcurl -|<script\b",
-            re.IGNORECASE | re.MULTILINE,
+            r"^(?:```|~~~|@@ -\d|diff --git |--- a/|traceback \(most|#include\s*<|#!/"
+            r"|(?:get|post|put|delete|patch) /\S* http/|[ \t]{0,40}#\d+ +0x[0-9a-f])"
+            r"|addresssanitizer|segmentation fault|core dumped|stack trace|\bcurl -|<script\b",
+            re.MULTILINE,
         ),
     ),
     (
         "report.version",
-        re.compile(
-            r"\bversions?\b[ :=]*v?\d|\bv?\d+\.\d+\.\d+\b|\bcommit [0-9a-f]{7}", re.IGNORECASE
-        ),
+        re.compile(r"\bversions?\b[ :=]*v?\d|\bv?\d+\.\d+\.\d+\b|\bcommit [0-9a-f]{7}"),
     ),
-    (
-        "report.file-line",
-        re.compile(
-            r"\.(?:c|cc|cpp|cs|go|h|hpp|java|js|kt|lua|php|pl|py|rb|rs|sh|swift|ts|tsx)"
-            r"(?::L?\d+|#L\d+|,? line \d+)"
-        ),
-    ),
+)
+"""What is looked for in the text without regard to case.
+
+The text is put in lower case once, and alternatives begin with a letter of their own wherever they
+can: so the engine passes over a place at a glance.  Comparing without case took it 3 ms for a kB of
+plain prose.
+"""
+
+_FILE_LINE = re.compile(
+    r"\.(?:c|cc|cpp|cs|go|h|hpp|java|js|kt|lua|php|pl|py|rb|rs|sh|swift|ts|tsx)"
+    r"(?::L?\d+|#L\d+|,? line \d+)"
 )
 
 
 def report_signs(text: str) -> tuple[str, ...]:
     """Return the ids of the rules that find signs of a report in its beginning (``LOOKED_AT``)."""
     head = text[:LOOKED_AT]
-    return tuple(sign for sign, pattern in _SIGNS if pattern.search(head))
+    caseless = head.lower()
+    signs = [sign for sign, pattern in _SIGNS if pattern.search(caseless)]
+    if _FILE_LINE.search(head):
+        signs.append("report.file-line")
+    return tuple(signs)
 
 
 def _enough(signs: tuple[str, ...]) -> bool:
