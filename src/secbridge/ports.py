@@ -653,6 +653,10 @@ class Outbox(Protocol):
         """
         ...
 
+    async def automatic_to(self, recipient: str, since: datetime) -> tuple[int, int]:
+        """Count as ``automatic_since`` does: those to a recipient, and those to all."""
+        ...
+
     async def untold(self, *, limit: int) -> Sequence[Outgoing]:
         """Return mails that will not leave, and of which their issue was not told, oldest first."""
         ...

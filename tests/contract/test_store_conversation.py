@@ -214,6 +214,8 @@ async def test_mails_by_machine_are_counted_without_their_copies(store: HeldStor
     assert 1 == await store.automatic_since(later)
     assert 1 == await store.automatic_since(BEFORE, recipient="REPORTER@example.net")
     assert 0 == await store.automatic_since(later, recipient=REPORTER)
+    assert (1, 2) == await store.automatic_to("Reporter+tag@example.net", BEFORE)
+    assert (0, 1) == await store.automatic_to(REPORTER, later)
     assert 1 == await store.automatic_since(BEFORE, case_id=second.id)
     assert 1 == await store.automatic_since(BEFORE, recipient=REPORTER, case_id=first.id)
     assert 0 == await store.automatic_since(BEFORE, recipient=REPORTER, case_id=second.id)

@@ -279,13 +279,11 @@ class Answering:
 
     async def _over_budget(self, occasion: _Occasion) -> str | None:
         """Return which budget forbids one more mail, with an alarm, or None."""
-        count, now = self._outbox.automatic_since, self._clock.now()
-        since = now - self._budgets.within
-        spent = Spent(
-            in_case=await count(EVER, case_id=occasion.case.id),
-            to_sender=await count(since, recipient=occasion.message.author),
-            in_total=await count(since),
-        )
+        since = self._clock.now() - self._budgets.within
+        sender = occasion.message.author or ""
+        to_sender, in_total = await self._outbox.automatic_to(sender, since)
+        in_case = await self._outbox.automatic_since(EVER, case_id=occasion.case.id)
+        spent = Spent(in_case=in_case, to_sender=to_sender, in_total=in_total)
         code = over_budget(spent, self._budgets)
         if code is not None:
             maillog.over_budget(occasion.delivery.id, occasion.case.id, code)

@@ -123,6 +123,13 @@ _COUNTS = {
     (True, True): Prepared(_IN_CASE.where(_TO_RECIPIENT)),
 }
 """How mails by machine are counted: to one recipient or to all, in one case or in all."""
+_BOTH = Prepared(
+    select(
+        func.count(case((_TO_RECIPIENT, outgoing.c.message_id)).distinct()),
+        func.count(outgoing.c.message_id.distinct()),
+    ).where(outgoing.c.automatic, outgoing.c.queued_at >= bindparam("since"))
+)
+"""The same to one recipient and to all, in one walk through the index."""
 _NOT_COUNTED = update(outgoing).where(outgoing.c.id == bindparam("row")).values(automatic=False)
 _QUEUED, _OUTDATED = OutgoingState.QUEUED.value, OutgoingState.OUTDATED.value
 _SAME_MAIL = Prepared(select(outgoing).where(outgoing.c.message_id == bindparam("mail")))
@@ -288,6 +295,11 @@ class OutboxRoom(StoreRoom):
             wanted |= _addressed(recipient)
         found = await self._db.ask_one(statement, wanted)
         return 0 if found is None else int(found[0])
+
+    async def automatic_to(self, recipient: str, since: datetime) -> tuple[int, int]:
+        """Count as ``automatic_since`` does: those to a recipient, and those to all."""
+        row = await self._db.ask_one(_BOTH, {"since": since, **_addressed(recipient)})
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
     async def untold(self, *, limit: int) -> Sequence[Outgoing]:
         """Return mails that will not leave, and of which their issue was not told, oldest first.
