@@ -2,8 +2,8 @@
 
 This is the one module that knows aiosmtplib.  What the relay says becomes a status or one of our
 errors: the code and the enhanced status travel on, the relay's text never does, because relays
-quote addresses in it.  A partial refusal, which the library does not raise, cannot happen with one
-recipient; a lost answer after the data means that the mail may go twice, under one Message-ID.
+quote addresses in it.  A partial refusal cannot happen with one recipient; a lost answer after the
+data means that the mail may go twice, under one Message-ID.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from aiosmtplib import (
     SMTP,
     SMTPAuthenticationError,
     SMTPException,
-    SMTPRecipientsRefused,
+    SMTPResponse,
     SMTPResponseException,
     SMTPServerDisconnected,
     SMTPTimeoutError,
@@ -88,9 +88,7 @@ class SmtpSubmission:
             raise Refusal("submission-address", "An address is not plain SMTP.", status="5.1.3")
         async with self._connection() as client:
             try:
-                _, text = await client.sendmail(reverse_path, [recipient], content)
-            except SMTPRecipientsRefused as exc:
-                raise _verdict(exc.recipients[0]) from None
+                text = await _transaction(client, reverse_path, recipient, content)
             except SMTPResponseException as exc:
                 raise _verdict(exc) from None
             except (SMTPException, OSError) as exc:
@@ -194,6 +192,31 @@ class SmtpSubmission:
                     "relay-ca-file", "The file with the relay's CA cannot be read."
                 ) from None
         return self._context
+
+
+async def _transaction(client: SMTP, reverse_path: str, recipient: str, content: bytes) -> str:
+    """Hand one mail to one recipient and return what the relay said (RFC 5321 section 3.3).
+
+    The library's ``sendmail`` reads each address twice as if it stood in a header; these are plain.
+    What the relay refused is forgotten by RSET, so that the connection may be used again.
+    """
+    begin = [b"MAIL", f"FROM:<{reverse_path}>".encode("ascii")]
+    if client.supports_extension("size"):
+        begin.append(b"SIZE=%d" % len(content))  # RFC 1870
+    try:
+        _insist(await client.execute_command(*begin), 250)
+        to = f"TO:<{recipient}>".encode("ascii")
+        _insist(await client.execute_command(b"RCPT", to), 250, 251)
+        return (await client.data(content)).message
+    except SMTPResponseException:
+        with suppress(ConnectionError, SMTPResponseException):
+            await client.rset()
+        raise
+
+
+def _insist(said: SMTPResponse, *codes: int) -> None:
+    if said.code not in codes:
+        raise SMTPResponseException(said.code, said.message)
 
 
 async def _quit(client: SMTP) -> None:
