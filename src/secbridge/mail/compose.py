@@ -239,8 +239,12 @@ def _encoded(text: str) -> str:
 
 def _folded(name: str, value: str) -> str:
     """Fold at blanks, so that lines stay below 78 characters where the value has blanks."""
+    words = value.split()
+    whole = f"{name}: {' '.join(words)}"
+    if words and len(whole) <= _LINE:
+        return whole
     lines, line = [], f"{name}:"
-    for number, word in enumerate(value.split()):
+    for number, word in enumerate(words):
         if number and len(line) + 1 + len(word) > _LINE:
             lines.append(line)
             line = ""

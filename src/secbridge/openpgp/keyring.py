@@ -65,6 +65,7 @@ class Keyring:
         self._lock = threading.Lock()
         self._stamp: object = None
         self._remembered: dict[tuple[str, ...], object] = {}
+        self._judged: dict[str, tuple[RingCertificate, int, Certificate]] = {}
 
     # ── Looking up ──
 
@@ -104,8 +105,13 @@ class Keyring:
         return self.judge(found)
 
     def judge(self, found: RingCertificate) -> Certificate:
-        """Return one of the ring's certificates as we judge it now."""
-        return judge(found, time.time(), self.bounds(found))
+        """Return one of the ring's certificates as we judge it now; once in each second."""
+        now = int(time.time())  # what expires does so at a whole second
+        kept = self._judged.get(found.fingerprint)
+        if kept is None or kept[0] is not found or kept[1] != now:
+            kept = (found, now, judge(found, now, self.bounds(found)))
+            self._judged[found.fingerprint] = kept
+        return kept[2]
 
     def bounds(self, found: RingCertificate) -> Bounds:
         """Return what is asked of a certificate: more of our own than of a reporter's."""
@@ -199,7 +205,7 @@ class Keyring:
         if addr_spec(address) is None:
             return None
         seen = ("import", sha256(content).hexdigest(), address)
-        if (known := self._recall(seen)) is not None:
+        if (known := self._recall(seen, self._ring_stamp())) is not None:
             return self.judged(cast("str", known))
         bounds = self._limits.bounds(own=False)
         inspected = [
@@ -303,19 +309,19 @@ class Keyring:
 
     def _remember(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
         stamp = self._ring_stamp()
-        known = self._recall(key)
+        known = self._recall(key, stamp)
         if known is not None:
             return cast("T", known)
         made = make()
         with self._lock:
             if self._stamp != stamp or len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
+                self._judged.clear()
                 self._stamp = stamp
             self._remembered[key] = made
         return made
 
-    def _recall(self, key: tuple[str, ...]) -> object | None:
-        stamp = self._ring_stamp()
+    def _recall(self, key: tuple[str, ...], stamp: object) -> object | None:
         with self._lock:
             return self._remembered.get(key) if self._stamp == stamp else None
 

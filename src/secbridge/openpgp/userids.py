@@ -35,6 +35,8 @@ def addr_spec(user_id: str) -> str | None:
 
 def fit_to_show(text: str) -> bool:
     """Whether a text is free of control, format, private and line-separating characters."""
+    if text.isascii():
+        return text.isprintable()  # of ASCII only the control characters are not
     return all(unicodedata.category(character) not in _UNFIT for character in text)
 
 

@@ -6,6 +6,7 @@ The arithmetic is tenacity's; what is durable is only how often we tried.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -56,6 +57,8 @@ SOON = RetryPolicy(first=timedelta(seconds=1), maximum=timedelta(minutes=1))
 
 async def outlast(record: Callable[[], Awaitable[T]], *, patience: timedelta) -> T:
     """Record something once the store can commit again.  Raises StoreBusy after ``patience``."""
+    with suppress(StoreBusy):
+        return await record()
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(StoreBusy),
         wait=wait_exponential(multiplier=0.5, max=10),

@@ -57,5 +57,5 @@ def _tag(secret: bytes, purpose: str, *parts: str) -> str:
         raise ValueError("the installation's secret is too short")
     fields = [part.encode() for part in (purpose, *parts)]
     content = b"".join(len(part).to_bytes(4, "big") + part for part in fields)
-    digest = hmac.new(secret, content, hashlib.sha256).digest()
+    digest = hmac.digest(secret, content, "sha256")
     return base64.b32encode(digest).decode().lower()[:26]

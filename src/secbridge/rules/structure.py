@@ -204,4 +204,6 @@ def same_address(one: str, other: str) -> bool:
 
 def folded(address: str) -> str:
     """Return the one spelling of an addr-spec by which ``same_address`` compares."""
+    if address.isascii():
+        return address.lower()
     return "".join(char.lower() if char.isascii() else char for char in address)

@@ -385,13 +385,12 @@ class _Looking:
             hide_parameters=True,
         )
         self._lock = Lock()
-        self._connection: Connection | None = None
+        self._connection: tuple[Connection, sqlite3.Connection] | None = None
 
     def run(self, query: Query[T]) -> T:
         """Run a query.  Raises SQLAlchemyError or sqlite3.Error."""
         with self._lock:
-            connection = self._opened()
-            driver = driver_of(connection)
+            connection, driver = self._opened()
             driver.execute("BEGIN")
             try:
                 return query(connection)
@@ -401,18 +400,19 @@ class _Looking:
     def ask(self, statement: Prepared, wanted: Row) -> list[Any]:
         """Run one statement.  Raises as ``run``."""
         with self._lock:
-            return statement.all(driver_of(self._opened()), wanted)
+            return statement.all(self._opened()[1], wanted)
 
-    def _opened(self) -> Connection:
+    def _opened(self) -> tuple[Connection, sqlite3.Connection]:
         if self._connection is None:
-            self._connection = self._engine.connect()
-            self._connection.begin()
+            connection = self._engine.connect()
+            connection.begin()
+            self._connection = connection, driver_of(connection)
         return self._connection
 
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
-            self._connection.close()
+            self._connection[0].close()
         self._engine.dispose()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, assert_never
 
 from sqlalchemy import bindparam, select, update
@@ -46,6 +46,9 @@ from secbridge.store.schema import cases, deliveries, mails
 
 RELEASED = "released-by-operator"
 """The reason that a release adds to the verdict."""
+
+_KEPT = 128
+"""Verdicts and routes that are not read again: a row is read ten times, and most are alike."""
 
 _COME_BACK = frozenset({State.DEFERRED, State.HELD})
 """Waits that are over by themselves."""
@@ -367,6 +370,7 @@ def _verdict_facts(verdict: Verdict) -> journal.Facts:
     }
 
 
+@lru_cache(_KEPT)
 def verdict_of(text: str | None) -> Verdict | None:
     """Read back a verdict."""
     if text is None:
@@ -389,6 +393,7 @@ def route_text(route: Route) -> str:
     return json.dumps(kept)
 
 
+@lru_cache(_KEPT)
 def route_of(text: str) -> Route:
     """Read back a route."""
     kept = json.loads(text)
