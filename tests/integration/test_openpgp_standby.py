@@ -44,6 +44,11 @@ def the_one_that_waits(home: Path) -> int:
     return pid
 
 
+def reads_its_input(pid: int) -> bool:
+    """Whether a process waits in a system call whose first argument is its standard input."""
+    return Path(f"/proc/{pid}/syscall").read_text().split()[1:2] == ["0x0"]
+
+
 def litter(home: Path) -> list[str]:
     """Return the lock files that gpg leaves behind when it is killed."""
     return [one.name for one in home.glob(".#lk*")]
@@ -81,7 +86,7 @@ def test_the_one_that_waits_opens_the_next_message(
 def test_it_knows_a_key_that_came_while_it_waited(
     gpg: HardenedGPG, role_ring: Ring, keys: Keys
 ) -> None:
-    """The ring is read when there is a message, so a certificate counts as soon as it is there."""
+    """A certificate counts as soon as it is there, and what waited gives way to another."""
     message = keys.reporter.encrypt(WORDS, keys.role_fpr, sign=keys.reporter_fpr)
     gpg.stand_by()
     (before,) = opened(gpg, role_ring, message, keys.role_fpr).signatures
@@ -101,6 +106,21 @@ def test_it_knows_a_key_that_went_while_it_waited(
     role_ring.forget(keys.reporter_fpr)
     (after,) = opened(gpg, role_ring, message, keys.role_fpr).signatures
     assert SignatureVerdict.UNKNOWN_KEY is after.verdict
+
+
+def test_one_that_began_before_a_broken_ring_is_not_used(
+    gpg: HardenedGPG, role_ring: Ring, keys: Keys
+) -> None:
+    """It would do without the key box for ever, and call a sound message undecryptable."""
+    message = keys.reporter.encrypt(WORDS, keys.role_fpr)
+    box = role_ring.home / "pubring.kbx"
+    whole = box.read_bytes()
+    box.write_bytes(b"broken" * 1000)
+    gpg.stand_by()
+    pid = the_one_that_waits(role_ring.home)
+    wait_until(lambda: reads_its_input(pid), "it does not wait for its input")
+    box.write_bytes(whole)
+    assert WORDS == gpg.call("--decrypt", stdin=message, secret=True).output
 
 
 def test_one_that_was_killed_while_it_waited_is_replaced(

@@ -24,6 +24,7 @@ from secbridge.openpgp.faults import Fault, fault
 from secbridge.openpgp.process import Outcome, Started, finish, start
 from secbridge.openpgp.standby import Standby
 from secbridge.openpgp.turns import Turns
+from secbridge.openpgp.watch import Watch
 
 _OPTIONS = (
     "--no-options", "--no-auto-key-retrieve", "--no-auto-key-import", "--disable-dirmngr",
@@ -59,7 +60,7 @@ class HardenedGPG(gnupg.GPG):  # type: ignore[misc] # the library is not typed
         logging.getLogger("gnupg").setLevel(logging.CRITICAL)  # it logs arguments and key data
         self._timeout = timeout
         self._passphrase = passphrase
-        self._standby = Standby()
+        self._standby = Standby(Watch(home))
         self._turns = Turns()
         env = {"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath), "HOME": str(home)}
         try:

@@ -20,6 +20,7 @@ from secbridge.openpgp.ring import RingCertificate, RingKey, judge, parse_listin
 from secbridge.openpgp.strangers import Strangers
 from secbridge.openpgp.strength import Bounds, KeyLimits
 from secbridge.openpgp.userids import addr_spec
+from secbridge.openpgp.watch import Watch
 from secbridge.ports import CannotEncrypt, Certificate
 from secbridge.rules.structure import same_address
 
@@ -54,10 +55,7 @@ class Keyring:
     ) -> None:
         self._gpg = gpg
         self._home = home
-        self._watched = [
-            str(home / name)
-            for name in ("pubring.kbx", "pubring.gpg", "pubring.db", "private-keys-v1.d")
-        ]
+        self._watch = Watch(home)
         self._role_keys = tuple(normal(fingerprint) for fingerprint in role_keys)
         self._own_keys = frozenset(normal(fingerprint) for fingerprint in own_keys)
         self._limits = limits
@@ -205,7 +203,7 @@ class Keyring:
         if addr_spec(address) is None:
             return None
         seen = ("import", sha256(content).hexdigest(), address)
-        if (known := self._recall(seen, self._ring_stamp())) is not None:
+        if (known := self._recall(seen, self._watch.stamp())) is not None:
             return self.judged(cast("str", known))
         bounds = self._limits.bounds(own=False)
         inspected = [
@@ -308,7 +306,7 @@ class Keyring:
         return parse_listing(outcome.output)
 
     def _remember(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
-        stamp = self._ring_stamp()
+        stamp = self._watch.stamp()
         known = self._recall(key, stamp)
         if known is not None:
             return cast("T", known)
@@ -324,17 +322,6 @@ class Keyring:
     def _recall(self, key: tuple[str, ...], stamp: object) -> object | None:
         with self._lock:
             return self._remembered.get(key) if self._stamp == stamp else None
-
-    def _ring_stamp(self) -> tuple[tuple[int, int, int], ...]:
-        """Return what changes when anybody writes to the ring."""
-        found = []
-        for path in self._watched:
-            try:
-                stat = os.stat(path)  # noqa: PTH116 - many times a mail, and a Path costs ten times as much
-            except OSError:
-                continue
-            found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
-        return tuple(found)
 
 
 def _disk_full(home: Path) -> bool:
