@@ -161,7 +161,7 @@ def test_a_word_of_an_encrypted_report_is_nowhere_but_in_memory(
     assert CANARY in command(config, "issue", "show", "1")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_power_cut_at_any_step_leaves_one_issue_and_one_answer(here: Village, keys: Keys) -> None:
     """SIGKILL after everything that lasts or leaves, and before the first of it, then a restart.
 

@@ -20,9 +20,9 @@ from tests.support.messages import a_message
 from tests.support.mortal import Story
 from tests.support.relay import Relay, relay_in_thread
 from tests.support.reports import CANARY, encrypted_report, plain_report
-from tests.support.running import PATIENCE, RunningDaemon, command, lines_of_json, write_config
+from tests.support.running import PATIENCE, RunningDaemon, command, write_config
 from tests.support.trackers import HeldClock, comment_draft, new_key, report_draft
-from tests.support.village import states, wait_until
+from tests.support.village import states, the_one_that_waits, wait_until
 
 from secbridge.model.issue import Actor, IssueChange, Severity
 from secbridge.model.plaintext import Secret
@@ -155,8 +155,7 @@ def test_a_repository_that_was_opened_gets_nothing_and_the_report_waits(fresh: P
         hand_in(daemon.port, fresh.report())
         daemon.wait_for("deferred", alarm=True)
         assert fresh.github.issues() == []
-        (row,) = lines_of_json(command(config, "delivery", "list", "--json"))
-        assert row["why"]
+        assert the_one_that_waits(config, daemon)["why"]
         fresh.github.settings(visibility="private")
         wait_until(lambda: states(config) == ["done"], "it does not drain", beside=[daemon])
         daemon.terminate()
@@ -172,7 +171,7 @@ def test_check_names_what_is_wrong_and_ends_with_2(fresh: Place) -> None:
     assert "github_pat_wrong" not in findings
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_power_cut_around_the_requests_leaves_one_issue(place: Place) -> None:
     """SIGKILL after the create and after the telling, then a restart."""
     broken = []

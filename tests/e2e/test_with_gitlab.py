@@ -212,7 +212,7 @@ def test_check_names_what_is_wrong_and_ends_with_2(place: Place) -> None:
     assert "glpat-wrong" not in findings
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_power_cut_around_each_request_leaves_one_issue(place: Place) -> None:
     """SIGKILL before and after each request that changes something, then a restart."""
     rehearsal = _play(place, "rehearsal", None)

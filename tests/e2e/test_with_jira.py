@@ -13,8 +13,8 @@ from tests.support.keys import REPORTER, ROLE, Keys, Ring, copied_ring
 from tests.support.mortal import Story
 from tests.support.relay import Relay, relay_in_thread
 from tests.support.reports import CANARY, encrypted_report, plain_report
-from tests.support.running import PATIENCE, RunningDaemon, command, lines_of_json, write_config
-from tests.support.village import states, wait_until
+from tests.support.running import PATIENCE, RunningDaemon, command, write_config
+from tests.support.village import states, the_one_that_waits, wait_until
 
 CLOUD = f'deployment = "cloud"\nuser = "{USER}"'
 DATA_CENTER = 'deployment = "data-center"'
@@ -138,8 +138,7 @@ def test_a_jira_that_keeps_no_secret_gets_no_word_and_the_report_waits(place: Pl
         (issue,) = place.jira.issues()
         assert CANARY not in str(place.jira.requests())
         assert issue["fields"]["status"]["name"] == "Done"
-        (row,) = lines_of_json(command(config, "delivery", "list", "--state", "deferred", "--json"))
-        assert row["why"]
+        assert the_one_that_waits(config, daemon)["why"]
         place.jira.settings(faults=[])
         wait_until(lambda: states(config) == ["done"], "it does not drain", beside=[daemon])
         daemon.terminate()
@@ -157,7 +156,7 @@ def test_check_names_what_is_wrong_and_ends_with_2(place: Place) -> None:
     assert "Its levels are: Other." in findings
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_power_cut_around_each_request_leaves_one_issue(place: Place) -> None:
     """SIGKILL after each request that changed something, then a restart: it is found again."""
     rehearsal = _play(place, "rehearsal", None)

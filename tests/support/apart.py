@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,8 @@ def children_of(pid: int) -> list[int]:
     """Return the processes that a process has made and that still run."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += map(int, task.read_text().split())
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            found += map(int, task.read_text().split())
     return [one for one in found if runs(one)]
 
 
@@ -91,8 +92,10 @@ def fork_server() -> int:
 
 
 def command_of(pid: int) -> bytes:
-    """Return the command line of a process."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+    """Return the command line of a process, nothing when it is gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def runs(pid: int) -> bool:

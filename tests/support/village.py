@@ -15,7 +15,7 @@ from typing import Any
 from tests.support.keys import REPORTER, ROLE, Keys, Ring, copied_ring
 from tests.support.ports import reserved_port
 from tests.support.postfix import Postfix
-from tests.support.running import PATIENCE, RunningDaemon, write_config
+from tests.support.running import PATIENCE, RunningDaemon, command, lines_of_json, write_config
 
 
 @dataclass
@@ -92,6 +92,23 @@ def wait_until(holds: Any, complaint: str, *, beside: Sequence[RunningDaemon] = 
 def states(config: Path) -> list[str]:
     """Return the states of all deliveries, by a look into the file that disturbs nobody."""
     return [row[0] for row in _select(config, "SELECT state FROM deliveries ORDER BY id")]
+
+
+def the_one_that_waits(config: Path, daemon: RunningDaemon) -> dict[str, Any]:
+    """Return the delivery that waits, as an operator lists it.
+
+    While it is tried again, every second or two, it is listed as what it was before.
+    """
+    listed: list[dict[str, Any]] = []
+
+    def waits() -> bool:
+        command_line = ("delivery", "list", "--state", "deferred", "--json")
+        listed[:] = lines_of_json(command(config, *command_line))
+        return listed != []
+
+    wait_until(waits, "nothing waits", beside=[daemon])
+    (row,) = listed
+    return row
 
 
 def in_hand(config: Path, database: Path | None = None) -> int:
