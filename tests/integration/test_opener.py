@@ -563,6 +563,19 @@ async def test_nothing_is_left_after_the_end(gpg: Remembering) -> None:
     assert ([], False) == ([one for one in made if runs(one)], runs(server))
 
 
+async def test_a_process_may_come_to_its_rest_while_all_end(
+    gpg: Remembering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop just after a mail ends in order, whichever of the two ends the process."""
+    monkeypatch.setattr(opener_crew, "REST", 0.0)
+    async with an_opener(gpg, processes=2) as opener:
+        await opener.warm()
+        server = fork_server()
+        made = children_of(server)
+        await opener.open(PLAIN)
+    assert ([], False) == ([one for one in made if runs(one)], runs(server))
+
+
 ORPHANS = """
 import asyncio
 from datetime import timedelta

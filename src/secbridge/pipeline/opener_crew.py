@@ -148,11 +148,10 @@ class Crew:
     async def aclose(self) -> None:
         """End all processes.  Nobody may ask for one any more."""
         self.closed = True
-        while self._tasks:
+        while self._tasks or self._ready:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        for child in self._ready:
-            await self.end(child)
-        self._ready.clear()
+            if self._ready:  # one at a time: another may come to its rest meanwhile, and be gone
+                await self.end(self._ready.popleft())
         if self._server is not None:
             self._server.stop()
             self._server = None
