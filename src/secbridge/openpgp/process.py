@@ -29,7 +29,7 @@ T = TypeVar("T")
 _CHUNK = 256 * 1024
 _PIPE = 1024 * 1024
 _MOST_STATUS = 1024 * 1024
-_PATIENCE = 2.0
+_PATIENCE = 10.0
 """Seconds in which a child that gets no input may leave by itself."""
 
 _INT = struct.Struct("i")
