@@ -53,7 +53,7 @@ class Place:
 kind = "gitlab"
 url = "{self.gitlab.url}"
 token_file = "{token}"
-timeout = "20s"
+timeout = "8s"
 settle = "0s"
 """,
             alias=f'tracker = "main"\nproject = "{self.gitlab.project}"'

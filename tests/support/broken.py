@@ -71,7 +71,7 @@ class Yard:
         token = folder / "token"
         token.write_text(self.token)
         token.chmod(0o600)
-        table = f'kind = "{self.kind}"\ntoken_file = "{token}"\ntimeout = "20s"\nsettle = "0s"'
+        table = f'kind = "{self.kind}"\ntoken_file = "{token}"\ntimeout = "8s"\nsettle = "0s"'
         return write_config(
             folder,
             role_home=ring.home,

@@ -43,7 +43,7 @@ def gitlab_config(
 kind = "gitlab"
 url = "{gitlab.url}"
 token_file = "{token}"
-timeout = "20s"
+timeout = "8s"
 settle = "0s"
 {more}""",
         alias=f'tracker = "main"\nproject = "{gitlab.project}"\n{alias}',
