@@ -59,9 +59,9 @@ class Refusal(MessageError):  # noqa: N818 - the map's own word
 
 
 class Overtook(Deferral):
-    """The mail goes on with an earlier one that is in no case yet; it looks again soon."""
+    """The mail goes on with another one that is in no case yet; it looks again soon."""
 
-    CODE = "earlier-mail-first"
+    CODE = "other-mail-first"
 
     def __init__(self) -> None:
         super().__init__(self.CODE, "The mail that this one goes on with is still being filed.")

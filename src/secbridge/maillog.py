@@ -48,9 +48,9 @@ def opened(delivery: str, protection: str, layers: int, took_ms: int) -> None:
     )
 
 
-def overtook(delivery: str, earlier: str) -> None:
-    """Tell that a mail goes on with an earlier one, and waits until that is in its case."""
-    _log.info("delivery.overtook", delivery=delivery, earlier=earlier)
+def overtook(delivery: str, other: str) -> None:
+    """Tell that a mail goes on with another one, and waits until that is in its case."""
+    _log.info("delivery.overtook", delivery=delivery, other=other)
 
 
 def judged(delivery: str, mail_class: str, reasons: Sequence[str], took_ms: int) -> None:

@@ -196,7 +196,7 @@ class BoundKey:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Ahead:
-    """An earlier delivery that is in no case yet; ``beginning`` is how its raw mail begins."""
+    """Another delivery that is in no case yet; ``beginning`` is how its raw mail begins."""
 
     delivery_id: str
     beginning: bytes
@@ -263,12 +263,13 @@ class Cases(Protocol):
         ...
 
     async def ahead_of(self, delivery_id: str, *, patience: timedelta) -> Sequence[Ahead]:
-        """Return deliveries to the same alias that came before this one and are in no case yet.
+        """Return other deliveries to the same alias that are in no case yet.
 
-        Those that a worker has or will take at once; those that were put off as well, as long as
-        this one came in less than ``patience`` ago.  None that waits for a person.  Once a delivery
-        is missing here, ``case_by_incoming_ids`` finds its mail if ever it opened or joined a case.
-        Some dozens at most, those at work first, the nearest first.
+        Earlier ones that a worker has or will take at once; as long as this one came in less than
+        ``patience`` ago, those that were put off and later ones, too.  None that waits for a
+        person.  Once a delivery is missing here, ``case_by_incoming_ids`` finds its mail if ever it
+        opened or joined a case.  Some dozens at most, the earlier ones first, of these those at
+        work first, the nearest first.
         """
         ...
 

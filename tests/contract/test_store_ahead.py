@@ -33,12 +33,14 @@ async def ahead_of(store: HeldStore, delivery_id: str) -> list[str]:
 
 
 async def test_what_came_before_is_ahead_the_nearest_first(store: HeldStore) -> None:
-    """Accepted, leased or routed: all that has no case yet, and nothing that came later."""
+    """Accepted, leased or routed: all that has no case yet; for a while what came later, too."""
     first = await accepted(store, "1")
     await store.claim(NOON, limit=1, lease=LEASE)
     second = (await routed(store, "2")).id
     third = await accepted(store, "3")
-    await accepted(store, "4")
+    fourth, fifth = await accepted(store, "4"), await accepted(store, "5")
+    assert [second, first, fourth, fifth] == await ahead_of(store, third)
+    store.clock.advance(minutes=1)
     assert [second, first] == await ahead_of(store, third)
     assert [] == await ahead_of(store, first)
     assert [] == await ahead_of(store, "d-none")
@@ -94,7 +96,7 @@ async def test_what_was_put_off_is_ahead_for_a_while(store: HeldStore) -> None:
 async def test_what_waits_for_another_mail_is_no_less_ahead(store: HeldStore) -> None:
     """It is put off for nothing that may last, so three in a row come in order, however old."""
     waiting, last = await accepted(store, "1"), await accepted(store, "2")
-    await store.record(waiting, Deferred(LATER, "earlier-mail-first"))
+    await store.record(waiting, Deferred(LATER, "other-mail-first"))
     store.clock.advance(hours=5)
     assert [waiting] == await ahead_of(store, last)
 

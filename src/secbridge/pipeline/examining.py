@@ -23,11 +23,13 @@ from secbridge.rules.threads import Found, Mention, Thread
 from secbridge.rules.triage import Known, TriagePolicy, is_doubted, judge
 
 PATIENCE = timedelta(minutes=1)
-"""How long after its reception a mail waits for one that it names and that was put off.
+"""How long after its reception a mail waits for one that it names and that was put off, or that
+came later: a mail system may hand over in any order what it kept.
 
 A first failure is over within that time, and a follow-up becomes a comment.  What is put off for
 longer may be so for hours, and two linked issues cost less than a report that nobody sees.  One
-that is at work is waited for without regard to this: its lease ends, whatever becomes of it.
+that came earlier and is at work is waited for without regard to this: its lease ends, whatever
+becomes of it.
 """
 
 
@@ -37,8 +39,8 @@ class Examined:
 
     ``thread`` says how it joined that case and who wrote it; None for our own mail, and for a mail
     that opens a case.  The latter may ``mention`` another, which it claims to continue.
-    ``overtook`` is the earlier delivery that it names and that is in no case yet: what is said here
-    of the thread may change with it.
+    ``overtook`` is another delivery that it names and that is in no case yet: what is said here of
+    the thread may change with it.
     """
 
     message: Message
@@ -99,14 +101,14 @@ class Examiner:
         return Examined(message, verdict, case, known.thread, known.mention, overtook)
 
     async def _ahead(self, message: Message, behind: str | None) -> str | None:
-        """Return the earlier delivery that a mail names and that is in no case yet, or None."""
+        """Return another delivery that a mail names and that is in no case yet, or None."""
         named = _named(message)
         if self._cases is None or behind is None or not named:
             return None
-        for earlier in await self._cases.ahead_of(behind, patience=PATIENCE):
-            header = outside_of(earlier.beginning, OpeningLimits()).headers
+        for other in await self._cases.ahead_of(behind, patience=PATIENCE):
+            header = outside_of(other.beginning, OpeningLimits()).headers
             if header.message_id in named:
-                return earlier.delivery_id
+                return other.delivery_id
         return None
 
     async def _recall(

@@ -55,7 +55,7 @@ _INCOMING = (
     .limit(_MOST_INCOMING)
 )
 _MOST_AHEAD = 50
-"""Earlier mails whose beginning is read for one that names others."""
+"""Mails before and mails behind one that names others whose beginning is read."""
 
 _BEGINNING = 64 << 10
 """Octets of a mail in which its Message-ID is looked for."""
@@ -65,19 +65,21 @@ _BEFORE_A_CASE = tuple(
 )
 _BEHIND = deliveries.alias("behind")
 _IS_PUT_OFF = (deliveries.c.state == State.DEFERRED.value) & (deliveries.c.why != Overtook.CODE)
-_AHEAD = (
+_HAS_PATIENCE = _BEHIND.c.received_at > bindparam("since", type_=Instant)
+_ON_ITS_WAY = (
     select(deliveries.c.id, deliveries.c.mail_id)
     .join(_BEHIND, _BEHIND.c.id == bindparam("this"))
     .where(
         deliveries.c.state.in_((*_BEFORE_A_CASE, State.DEFERRED.value)),
-        deliveries.c.id < _BEHIND.c.id,
         deliveries.c.alias == _BEHIND.c.alias,
         deliveries.c.case_id.is_(None),
-        ~_IS_PUT_OFF | (_BEHIND.c.received_at > bindparam("since", type_=Instant)),
     )
-    .order_by(_IS_PUT_OFF, deliveries.c.id.desc())
     .limit(_MOST_AHEAD)
 )
+_EARLIER = _ON_ITS_WAY.where(deliveries.c.id < _BEHIND.c.id, ~_IS_PUT_OFF | _HAS_PATIENCE).order_by(
+    _IS_PUT_OFF, deliveries.c.id.desc()
+)
+_LATER = _ON_ITS_WAY.where(deliveries.c.id > _BEHIND.c.id, _HAS_PATIENCE).order_by(deliveries.c.id)
 _SENT = (
     select(
         outgoing.c.case_id,
@@ -127,18 +129,19 @@ class ThreadsRoom(StoreRoom):
         return await self._db.look(lambda c: case_by(c, _BY_INCOMING_IDS, **given))
 
     async def ahead_of(self, delivery_id: str, *, patience: timedelta) -> Sequence[Ahead]:
-        """Return deliveries to the same alias that came before this one and are in no case yet.
+        """Return other deliveries to the same alias that are in no case yet.
 
-        Those that a worker has or will take at once; those that were put off as well, as long as
-        this one came in less than ``patience`` ago.  Fifty at most, those at work first, the
-        nearest first.
+        Earlier ones that a worker has or will take at once; as long as this one came in less than
+        ``patience`` ago, those that were put off and later ones, too.  Fifty at most of each, the
+        earlier ones first, of these those at work first, the nearest first.
         """
         wanted = {"this": delivery_id, "since": self._clock.now() - patience}
 
         def query(connection: Connection) -> list[Ahead]:
-            rows = connection.execute(_AHEAD, wanted).all()
             return [
-                Ahead(row.id, raw.beginning(connection, row.mail_id, _BEGINNING)) for row in rows
+                Ahead(row.id, raw.beginning(connection, row.mail_id, _BEGINNING))
+                for statement in (_EARLIER, _LATER)
+                for row in connection.execute(statement, wanted).all()
             ]
 
         return await self._db.read(query)
