@@ -217,27 +217,15 @@ class Cases(Protocol):
         must_encrypt: bool,
         language: str = "",
         incoming: Incoming | None = None,
-    ) -> Case:
-        """Return the case of this mail on this route, opening it once.
-
-        Two deliveries of the same mail with the same (tracker, project) share one case; other
-        cases of the same mail are named in ``linked``.  The delivery's ``case_id`` is set.
-        ``incoming`` is the mail itself, by which later ones find the case, filed or not.
-        """
-        ...
-
-    async def open_case_after(
-        self,
-        delivery_id: str,
-        moves: Sequence[Move],
-        route: Route,
-        *,
-        reporter: str | None,
-        must_encrypt: bool,
-        language: str = "",
-        incoming: Incoming | None = None,
+        moves: Sequence[Move] = (),
     ) -> tuple[Delivery, Case]:
-        """Do as ``Deliveries.record``, then as ``open_case``, in one commit."""
+        """Return the delivery and the case of its mail on this route, opening that once.
+
+        ``moves`` are applied in the same commit, as ``Deliveries.record`` does.  Two deliveries of
+        the same mail with the same (tracker, project) share one case; other cases of the same mail
+        are named in ``linked``.  The delivery's ``case_id`` is set.  ``incoming`` is the mail
+        itself, by which later ones find the case, filed or not.
+        """
         ...
 
     async def get_case(self, case_id: str) -> Case | None:

@@ -16,6 +16,7 @@ from tests.support.stores import (
     a_route,
     accepted,
     an_envelope,
+    opened_case,
     routed,
     targets,
 )
@@ -67,8 +68,13 @@ async def test_what_is_in_a_case_is_found_by_its_message_id_instead(store: HeldS
     first, second = (await routed(store, "1")).id, (await routed(store, "2")).id
     last = await accepted(store, "3")
     assert [second, first] == await ahead_of(store, last)
-    case = await store.open_case(
-        first, a_route(), reporter=None, must_encrypt=False, incoming=Incoming("<1@example.net>")
+    case = await opened_case(
+        store,
+        first,
+        a_route(),
+        reporter=None,
+        must_encrypt=False,
+        incoming=Incoming("<1@example.net>"),
     )
     assert [second] == await ahead_of(store, last)
     await store.record(second, Commented(case.id, "c", Incoming("<2@example.net>")))

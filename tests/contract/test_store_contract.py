@@ -23,6 +23,7 @@ from tests.support.stores import (
     accepted,
     an_answer,
     an_envelope,
+    opened_case,
     routed,
     targets,
 )
@@ -435,7 +436,7 @@ async def test_raw_bytes_go_when_nobody_needs_them(store: HeldStore) -> None:
 async def test_the_bytes_of_our_own_mails_go_as_well(store: HeldStore) -> None:
     """One that waits keeps its bytes however old it is; of the others the hashes are enough."""
     delivery = await routed(store)
-    case = await store.open_case(delivery.id, a_route(), reporter=None, must_encrypt=True)
+    case = await opened_case(store, delivery.id, a_route(), reporter=None, must_encrypt=True)
     await store.post([an_answer(case.id, step=f"letter-{number}") for number in (2001, 2002)])
     first, second = await store.mails_of_case(case.id)
     await store.outgoing_sent(first.id, "250 2.0.0")
@@ -640,8 +641,8 @@ async def test_a_case_is_opened_once_for_a_mail_and_a_route(store: HeldStore) ->
     ids = await store.accept(an_envelope(), a_mail(), targets(ALIAS, OTHER_ALIAS))
     first = await _open(store, ids[0])
     assert first == await _open(store, ids[0])
-    shared = await store.open_case(
-        ids[1], a_route(OTHER_ALIAS), reporter="x@example.net", must_encrypt=False
+    shared = await opened_case(
+        store, ids[1], a_route(OTHER_ALIAS), reporter="x@example.net", must_encrypt=False
     )
     assert first == shared
     second = await store.get(ids[1])
@@ -668,8 +669,8 @@ async def test_cases_of_one_mail_know_each_other(store: HeldStore) -> None:
     """One mail to two projects is two cases, linked both ways."""
     ids = await store.accept(an_envelope(), a_mail(), targets(ALIAS, OTHER_ALIAS))
     first = await _open(store, ids[0])
-    second = await store.open_case(
-        ids[1], a_route(OTHER_ALIAS, project="board"), reporter=None, must_encrypt=False
+    second = await opened_case(
+        store, ids[1], a_route(OTHER_ALIAS, project="board"), reporter=None, must_encrypt=False
     )
     again = await store.get_case(first.id)
     assert again is not None
@@ -714,7 +715,7 @@ async def test_encryption_is_never_taken_back(store: HeldStore) -> None:
     """A thread that was encrypted once stays so, whoever opens its case again."""
     delivery_id = await accepted(store)
     assert not (await _open(store, delivery_id)).must_encrypt
-    encrypted = await store.open_case(delivery_id, a_route(), reporter=None, must_encrypt=True)
+    encrypted = await opened_case(store, delivery_id, a_route(), reporter=None, must_encrypt=True)
     assert encrypted.must_encrypt
     assert (await _open(store, delivery_id)).must_encrypt
 
@@ -981,8 +982,8 @@ async def _state(store: HeldStore, delivery_id: str) -> State | None:
 
 
 async def _open(store: HeldStore, delivery_id: str) -> Case:
-    return await store.open_case(
-        delivery_id, a_route(), reporter="reporter@example.net", must_encrypt=False
+    return await opened_case(
+        store, delivery_id, a_route(), reporter="reporter@example.net", must_encrypt=False
     )
 
 

@@ -17,6 +17,7 @@ from tests.support.stores import (
     a_route,
     accepted,
     an_answer,
+    opened_case,
     routed,
 )
 
@@ -375,8 +376,13 @@ async def test_a_case_keeps_the_language_that_it_was_opened_in(store: HeldStore)
     delivery = await routed(store)
     languages = [
         (
-            await store.open_case(
-                delivery.id, a_route(), reporter=REPORTER, must_encrypt=False, language=spoken
+            await opened_case(
+                store,
+                delivery.id,
+                a_route(),
+                reporter=REPORTER,
+                must_encrypt=False,
+                language=spoken,
             )
         ).language
         for spoken in ("pt-br", "de")
@@ -388,8 +394,8 @@ async def test_a_mail_is_known_before_it_is_filed(store: HeldStore) -> None:
     """A colleague may answer a report while its tracker is away."""
     delivery = await routed(store)
     mail = Incoming("<first@example.net>", by_reporter=True)
-    case = await store.open_case(
-        delivery.id, a_route(), reporter=REPORTER, must_encrypt=False, incoming=mail
+    case = await opened_case(
+        store, delivery.id, a_route(), reporter=REPORTER, must_encrypt=False, incoming=mail
     )
     found = await store.case_by_incoming_ids(ALIAS, ["<first@example.net>"])
     assert case.id == (found and found.id)
@@ -472,7 +478,7 @@ async def test_what_an_issue_was_like_is_kept(store: HeldStore) -> None:
 
 async def _routed(store: HeldStore, name: str = "1") -> Case:
     delivery = await routed(store, name)
-    return await store.open_case(delivery.id, a_route(), reporter=REPORTER, must_encrypt=False)
+    return await opened_case(store, delivery.id, a_route(), reporter=REPORTER, must_encrypt=False)
 
 
 async def _filed(store: HeldStore, name: str = "1", *, incoming: Incoming | None = None) -> Case:

@@ -21,6 +21,7 @@ from tests.support.stores import (
     a_route,
     accepted,
     an_answer,
+    opened_case,
     routed,
 )
 
@@ -81,8 +82,8 @@ async def quarantined(store: Store) -> str:
 async def answered(store: Store) -> str:
     """Accept a mail that became an issue with an answer on its way."""
     delivery = await routed(store, "report")
-    case = await store.open_case(
-        delivery.id, a_route(), reporter="reporter@example.net", must_encrypt=True
+    case = await opened_case(
+        store, delivery.id, a_route(), reporter="reporter@example.net", must_encrypt=True
     )
     await store.record(delivery.id, Filed(case.id, IssueRef("local", "security", "1", "1")))
     await store.record(delivery.id, Answered((an_answer(case.id),)))
@@ -166,8 +167,8 @@ def test_a_held_answer_is_listed_and_says_what_unblocks_it(installation: Install
 
     async def held(store: Store) -> str:
         delivery = await routed(store, "report")
-        case = await store.open_case(
-            delivery.id, a_route(), reporter="reporter@example.net", must_encrypt=True
+        case = await opened_case(
+            store, delivery.id, a_route(), reporter="reporter@example.net", must_encrypt=True
         )
         filed = Filed(case.id, IssueRef("local", "security", "1", "1"))
         until = NOON + timedelta(hours=6)

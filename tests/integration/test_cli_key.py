@@ -17,7 +17,7 @@ import pytest
 from tests.support.commands import Done, secbridge
 from tests.support.keys import REPORTER, ROLE, Keys, Ring, copied_ring, fresh_ring
 from tests.support.running import write_config
-from tests.support.stores import NOON, StillClock, a_mail, an_envelope, targets
+from tests.support.stores import NOON, StillClock, a_mail, an_envelope, opened_case, targets
 
 from secbridge.model.case import KeyBinding, Route
 from secbridge.model.message import CertificateSource
@@ -79,7 +79,7 @@ class Office:
         store = await self._store()
         (delivery,) = await store.accept(an_envelope(), a_mail(), targets())
         route = Route(ROLE, "local", "security", (), (), NOON.date())
-        case = await store.open_case(delivery, route, reporter=REPORTER, must_encrypt=True)
+        case = await opened_case(store, delivery, route, reporter=REPORTER, must_encrypt=True)
         await store.aclose()
         return case.id
 

@@ -16,6 +16,7 @@ from tests.support.stores import (
     StillClock,
     a_route,
     an_answer,
+    opened_case,
     routed,
 )
 
@@ -61,7 +62,7 @@ async def _fill(path: Path) -> None:
 
 async def _case(store: Store, name: str) -> str:
     delivery = await routed(store, name)
-    case = await store.open_case(delivery.id, a_route(), reporter=REPORTER, must_encrypt=True)
+    case = await opened_case(store, delivery.id, a_route(), reporter=REPORTER, must_encrypt=True)
     await store.record(delivery.id, Filed(case.id, IssueRef("local", "security", name, name)))
     return case.id
 

@@ -12,7 +12,7 @@ from tests.support.keys import REPORTER, ROLE, Keys, Ring, copied_ring, fresh_ri
 from tests.support.messages import a_case, a_delivery, a_message
 from tests.support.reports import report_of
 from tests.support.running import write_config
-from tests.support.stores import StillClock, routed
+from tests.support.stores import StillClock, opened_case, routed
 
 from secbridge.errors import PermanentFault
 from secbridge.model.case import IssueRef
@@ -280,7 +280,7 @@ async def _filed(database: Path, raw: bytes) -> tuple[str, str]:
     assert other.route is not None
     moves = (Opened(Protection.ENCRYPTED_SIGNED), Judged(other.verdict), Routed(other.route))
     await store.record(delivery, *moves)
-    case = await store.open_case(delivery, other.route, reporter=REPORTER, must_encrypt=True)
+    case = await opened_case(store, delivery, other.route, reporter=REPORTER, must_encrypt=True)
     await store.record(delivery, Filed(case.id, IssueRef("local", "security", "1", "1")))
     await store.aclose()
     return case.id, delivery

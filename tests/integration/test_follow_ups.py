@@ -15,6 +15,7 @@ from tests.support import mails
 from tests.support.answering import parsed
 from tests.support.keys import REPORTER, Keys, Ring
 from tests.support.office import HELD, Office, an_office, letter
+from tests.support.stores import opened_case
 
 from secbridge.errors import PermanentFault, StoreBusy, TransientFault
 from secbridge.model.case import Case, CaseStatus, IssueRef
@@ -234,8 +235,8 @@ async def test_a_subject_that_names_no_case_of_this_alias_means_nothing(
     _, case = await opened(office, keys)
     elsewhere = replace(case.route, alias="board@example.org", project="board")
     accepted = await office.accept(clear(name="other", author=STRANGER), sender=STRANGER)
-    foreign = await office.store.open_case(
-        accepted, elsewhere, reporter=STRANGER, must_encrypt=False
+    foreign = await opened_case(
+        office.store, accepted, elsewhere, reporter=STRANGER, must_encrypt=False
     )
     for number, named in enumerate((foreign.id, "SB-2026-0999")):
         subject = f"Re: {named}"

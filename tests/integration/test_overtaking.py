@@ -128,7 +128,7 @@ async def events(office: Office, delivery_id: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(InProcessOpener, "open"), (Store, "open_case_after")],
+    [(InProcessOpener, "open"), (Store, "open_case")],
     ids=["not yet opened", "opened and not recorded"],
 )
 async def test_a_follow_up_joins_however_far_its_report_has_come(
@@ -157,7 +157,7 @@ async def test_a_case_that_opens_meanwhile_is_not_missed(
     office: Office, monkeypatch: pytest.MonkeyPatch, first_asked: bool
 ) -> None:
     """Whenever the commit comes, the report is still on its way for its follow-up, or is found."""
-    hold = Hold(Store, "open_case_after").on(monkeypatch)
+    hold = Hold(Store, "open_case").on(monkeypatch)
     first = await take_up(office, hold, mail("first"))
     ask = Store.ahead_of
 
@@ -221,7 +221,7 @@ async def test_a_follow_up_still_waits_after_a_restart(
     """What it waits for, and that it waits, is read from the store by the next process."""
     async with an_office(keys, role_ring, tmp_path) as before:
         with monkeypatch.context() as patch:
-            hold = Hold(Store, "open_case_after").on(patch)
+            hold = Hold(Store, "open_case").on(patch)
             first = await take_up(before, hold, mail("first"))
             second = await before.accept(mail("second", "first"))
             await come_back(before)
@@ -316,7 +316,7 @@ async def test_a_stranger_who_overtook_still_only_claims(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waited has the rights of who came later: none by a Message-ID that others may know."""
-    hold = Hold(Store, "open_case_after").on(monkeypatch)
+    hold = Hold(Store, "open_case").on(monkeypatch)
     first = await take_up(office, hold, mail("first"))
     second = await office.accept(mail("second", "first", author=STRANGER), sender=STRANGER)
     await come_back(office)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from tests.support.stores import NOON, a_route, opened, routed
+from tests.support.stores import NOON, a_route, opened, opened_case, routed
 
 from secbridge.model.case import IssueRef
 from secbridge.model.delivery import Filed
@@ -19,8 +19,8 @@ KEY = "comment:7"
 async def a_filed_case(store: Store) -> str:
     """Return the id of a case whose issue is number 7."""
     delivery = await routed(store)
-    case = await store.open_case(
-        delivery.id, a_route(), reporter="reporter@example.net", must_encrypt=False
+    case = await opened_case(
+        store, delivery.id, a_route(), reporter="reporter@example.net", must_encrypt=False
     )
     await store.record(delivery.id, Filed(case.id, IssueRef(*PLACE, id="7", number="7")))
     return case.id

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 from tests.support import stores
-from tests.support.stores import ALIAS, OTHER_ALIAS, a_route, accepted, an_envelope, opened, targets
+from tests.support.stores import (
+    ALIAS,
+    OTHER_ALIAS,
+    a_route,
+    accepted,
+    an_envelope,
+    opened,
+    opened_case,
+    targets,
+)
 
 from secbridge.errors import IllegalMove
 from secbridge.model.case import Case, IssueRef
@@ -25,7 +34,7 @@ async def a_case(store: Store, name: str = "1", *, issue: IssueRef | None = None
     delivery = await accepted(store, name)
     moves = (Opened(Protection.NONE), Judged(stores.REPORT), Routed(HOME))
     await store.record(delivery, *moves)
-    case = await store.open_case(delivery, HOME, reporter="r@example.net", must_encrypt=False)
+    case = await opened_case(store, delivery, HOME, reporter="r@example.net", must_encrypt=False)
     if issue is not None:
         await store.record(delivery, Filed(case.id, issue))
     found = await store.get_case(case.id)
@@ -64,7 +73,7 @@ async def test_two_cases_of_one_mail_never_share_a_place(tmp_path: Path) -> None
         ids = await store.accept(an_envelope(ALIAS, OTHER_ALIAS), stores.a_mail("1"), both)
         other = a_route(OTHER_ALIAS, tracker="main", project="group/board")
         cases = [
-            await store.open_case(one, route, reporter=None, must_encrypt=False)
+            await opened_case(store, one, route, reporter=None, must_encrypt=False)
             for one, route in zip(ids, (HOME, other), strict=True)
         ]
         assert not await store.reroute(cases[1].id, replace(other, project=HOME.project))

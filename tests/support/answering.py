@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.support.keys import Keys, Ring
 from tests.support.messages import NOON, a_case, a_delivery, an_alias
+from tests.support.stores import opened_case
 
 from secbridge.model.alias import Alias
 from secbridge.model.case import Case
@@ -65,7 +66,8 @@ class House:
         envelope = Envelope(reporter, (self.alias.address,), "127.0.0.1", NOON)
         target = Target(self.alias.address, self.alias.address)
         (delivery,) = await self.store.accept(envelope, content, [target])
-        return await self.store.open_case(
+        return await opened_case(
+            self.store,
             delivery,
             a_case().route,
             reporter=reporter,

@@ -27,7 +27,7 @@ from secbridge.trackers.door import Door
 LASTING: list[tuple[type, str]] = [
     (Store, "accept"),
     (Store, "record"),
-    (Store, "open_case_after"),
+    (Store, "open_case"),
     (Store, "bind_key"),
     (Store, "propose_key"),
     (Store, "accept_key"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.answering import SECRET, House, a_house, parsed, part_of, text_of
 from tests.support.keys import REPORTER, Keys, Ring
 from tests.support.messages import NOON, an_alias
-from tests.support.stores import REPORT, a_route
+from tests.support.stores import REPORT, a_route, opened_case
 
 from secbridge.model.alias import Member
 from secbridge.model.case import Case, IssueRef, KeyBinding
@@ -60,8 +60,13 @@ class Team:
         (delivery,) = await store.accept(envelope, content, [Target(alias, alias)])
         moves = (Opened(Protection.ENCRYPTED), Judged(REPORT), Routed(a_route()))
         await store.record(delivery, *moves)
-        case = await store.open_case(
-            delivery, a_route(), reporter=reporter, must_encrypt=must_encrypt, language=language
+        case = await opened_case(
+            store,
+            delivery,
+            a_route(),
+            reporter=reporter,
+            must_encrypt=must_encrypt,
+            language=language,
         )
         number = str(self.opened)
         issue = IssueRef("local", "security", number, number, url)

@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from secbridge.model.case import Case, Route, Verdict
 from secbridge.model.case import MailClass as Class
-from secbridge.model.case import Route, Verdict
 from secbridge.model.delivery import Delivery, Judged, Opened, Routed
 from secbridge.model.envelope import Envelope, Target
 from secbridge.model.message import Protection
@@ -86,6 +86,11 @@ def a_route(alias: str = ALIAS, *, tracker: str = "local", project: str = "secur
 
 REPORT = Verdict(Class.REPORT, ("report.words",), may_reply=True)
 SPAM = Verdict(Class.SPAM, ("spam.mark",), may_reply=False, reply_refused_because="spam")
+
+
+async def opened_case(store: Store, delivery_id: str, route: Route, **given: Any) -> Case:
+    """Return the case of a delivery's mail, opened with nothing else to record."""
+    return (await store.open_case(delivery_id, route, **given))[1]
 
 
 async def routed(store: Store, name: str = "1", verdict: Verdict = REPORT) -> Delivery:

@@ -226,14 +226,14 @@ class Steps:
         began = perf_counter()
         examined = await self._examined(trip)
         message = examined.message
-        delivery, case = await self._cases.open_case_after(
+        delivery, case = await self._cases.open_case(
             trip.delivery.id,
-            moves,
             await self._present_route(trip, chosen),
             reporter=message.author,
             must_encrypt=message.was_encrypted,
             language=language_of(message),
             incoming=incoming_of(message, by_reporter=message.author is not None),
+            moves=moves,
         )
         trip.delivery = delivery
         if moves:

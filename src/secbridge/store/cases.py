@@ -151,11 +151,11 @@ class _Opening:
     def after(
         self, transaction: Transaction, made: Sequence[Move]
     ) -> tuple[tuple[Delivery, bool], Case]:
-        """Apply moves to the delivery, then do as when called."""
+        """Apply moves to the delivery, then open its case, or find it."""
         recorded = moves.record_and_tell(transaction, self.delivery_id, tuple(made), self.now)
-        return recorded, self(transaction)
+        return recorded, self._case(transaction)
 
-    def __call__(self, transaction: Transaction) -> Case:
+    def _case(self, transaction: Transaction) -> Case:
         """Return the case of the delivery's mail on this route."""
         driver = transaction.driver
         mail = _MAIL_OF.one(driver, {"wanted": self.delivery_id})
@@ -247,28 +247,13 @@ class CasesRoom(StoreRoom):
         must_encrypt: bool,
         language: str = "",
         incoming: Incoming | None = None,
-    ) -> Case:
-        """Return the case of this mail on this route, opening it once.
+        moves: Sequence[Move] = (),
+    ) -> tuple[Delivery, Case]:
+        """Apply moves, and return the delivery and the case of its mail on this route, opened once.
 
         A case that is there keeps its route, its reporter and its language; ``must_encrypt`` can
         only become True.  Raises IllegalMove when there is no such delivery.
         """
-        now = self._clock.now()
-        opening = _Opening(delivery_id, route, reporter, must_encrypt, language, incoming, now)
-        return await self._db.write(opening)
-
-    async def open_case_after(
-        self,
-        delivery_id: str,
-        moves: Sequence[Move],
-        route: Route,
-        *,
-        reporter: str | None,
-        must_encrypt: bool,
-        language: str = "",
-        incoming: Incoming | None = None,
-    ) -> tuple[Delivery, Case]:
-        """Do as ``record``, then as ``open_case``, in one commit: nothing happens between them."""
         now = self._clock.now()
         opening = _Opening(delivery_id, route, reporter, must_encrypt, language, incoming, now)
         recorded, case = await self._db.write(lambda t: opening.after(t, moves))
