@@ -91,7 +91,7 @@ async def _measure(
         counts = {"mails": extent.mails, "rounds": extent.rounds, "singles": extent.singles}
         sections.append(await endtoend.measure(scene, step=step, **counts))
     if "opening" in parts:
-        sections.append(await opening.measure(scene, mails=extent.singles, step=step))
+        sections.append(await opening.measure(scene, mails=extent.mails, step=step))
     if "tracking" in parts:
         sections.append(await tracking.measure(issues=extent.singles, step=step))
     if "accepts" in parts:
