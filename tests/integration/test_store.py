@@ -225,14 +225,12 @@ async def test_a_file_open_to_others_is_found(store: Store, tmp_path: Path, name
 
 
 async def test_commits_are_durable_in_the_real_connection(store: Store) -> None:
-    """The writer's own connection answers WAL, FULL and foreign keys."""
+    """The writer's own connection answers WAL, FULL and foreign keys; no temporary file is made."""
+    names = ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "temp_store")
     answers = await database(store).write(
-        lambda t: [
-            t.connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
-            for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
-        ]
+        lambda t: [t.connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names]
     )
-    assert answers == ["wal", 2, 1, 1]
+    assert answers == ["wal", 2, 1, 1, 2]
 
 
 async def test_purged_bytes_are_not_in_the_file(tmp_path: Path) -> None:
