@@ -159,7 +159,7 @@ def start(
                 stderr=subprocess.DEVNULL, pass_fds=(theirs, *pass_fds), env=env, cwd="/",
                 bufsize=0,
             )  # fmt: skip
-        except BaseException:
+        except BaseException:  # whatever it was, there is no child that would have its end closed
             os.close(status)
             raise
         finally:

@@ -292,7 +292,7 @@ class Database:
         """
         try:
             tasks[0].result = tasks[0].job(transaction)
-        except Exception as exc:
+        except Exception as exc:  # whatever it was, whoever asked is told of it (_outcome)
             raise _TransactionLostError from exc
         while len(tasks) < MOST_TOGETHER and (task := self._next()) is not None:
             tasks.append(task)
